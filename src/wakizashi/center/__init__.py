@@ -1,0 +1,1 @@
+"""The daemon that collects: ingest, aggregate, store."""

@@ -1,0 +1,1 @@
+"""Backends, one module each, found by listing this folder (see ``backend.backends``)."""

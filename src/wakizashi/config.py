@@ -1,0 +1,346 @@
+"""From a YAML file, the environment and flags to a validated model, all faults at once.
+
+Precedence: defaults < file < environment < flags. A fault is told as
+``FILE:LINE: KEY: VALUE what is wrong; remedy``.
+
+The environment variable of a key is ``WAKIZASHI_`` and the key in upper snake
+case, levels joined by two underscores: ``WAKIZASHI_CAP_INTERVAL``,
+``WAKIZASHI_BACKEND_CONFIG__INFLUX_CONFIG__PASSWORD``. Its value is read as YAML.
+"""
+
+import difflib
+import os
+import re
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Self, TypeVar, Union, get_args, get_origin
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+
+from wakizashi.errors import ConfigError
+
+ENVIRONMENT_PREFIX = "WAKIZASHI_"
+
+_UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_UNITS |= {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+# Kubernetes sets WAKIZASHI_PORT=tcp://10.0.0.1:10080 in every pod of a namespace
+# that has a Service named "wakizashi". That is not ours.
+_SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://.*")
+
+
+def _size(value: object) -> object:
+    if isinstance(value, str):
+        match = re.fullmatch(r"(\d+)\s*([A-Za-z]*)", value.strip())
+        if not match or match[2] not in _UNITS:
+            raise ValueError("is not a size; try 512MiB or 1GiB")
+        return int(match[1]) * _UNITS[match[2]]
+    return value
+
+
+def _level(value: object) -> object:
+    if value not in range(5) or isinstance(value, bool):
+        raise ValueError("is not a level; use 0 debug, 1 info, 2 warning, 3 error or 4 fatal")
+    return value
+
+
+Size = Annotated[int, BeforeValidator(_size), Field(ge=1)]
+"""A number of bytes; in YAML a number, or one with KiB, MiB, GiB, TiB, kB, MB, GB, TB."""
+
+LogLevel = Annotated[int, BeforeValidator(_level)]
+"""0 debug, 1 info, 2 warning, 3 error, 4 fatal."""
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+"""A TCP port."""
+
+
+class Section(BaseModel):
+    """Base of every part of a configuration: unknown keys are faults, values never change.
+
+    A file may leave a key's value empty (``key:``): then the default holds.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_means_default(cls, data: object) -> object:
+        if isinstance(data, dict):
+            return {key: value for key, value in data.items() if value is not None}
+        return data
+
+
+class PasswordSection(Section):
+    """A section with a secret: ``password`` itself, or ``passwordFile`` that holds it."""
+
+    password: SecretStr | None = None
+    passwordFile: Path | None = None  # noqa: N815 - the configuration key
+
+    @model_validator(mode="after")
+    def _one_password(self) -> Self:
+        if self.password is not None and self.passwordFile is not None:
+            raise ValueError("password and passwordFile exclude each other; keep one of them")
+        if self.passwordFile is not None:
+            self.secret()
+        return self
+
+    def secret(self) -> str:
+        """The password, read from its file each time, so that it can be changed there.
+
+        Raises:
+            ValueError: the file can't be read.
+        """
+        if self.passwordFile is not None:
+            try:
+                return self.passwordFile.read_text().rstrip("\r\n")
+            except (OSError, UnicodeDecodeError) as error:
+                reason = error.strerror if isinstance(error, OSError) else "not text"
+                raise ValueError(f"passwordFile: {self.passwordFile}: {reason}") from error
+        return self.password.get_secret_value() if self.password is not None else ""
+
+
+Model = TypeVar("Model", bound=Section)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where a value came from, for messages: ``probe-config.yaml:3`` or an environment variable."""
+
+    text: str
+
+
+_Keys = tuple[str, ...]
+
+
+def load(
+    model: type[Model],
+    path: Path | None,
+    *,
+    overrides: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> Model:
+    """Load and validate a configuration.
+
+    Args:
+        model: what to validate into.
+        path: the YAML file; None for defaults alone.
+        overrides: ``KEY=VALUE`` flags, levels joined by dots, values as YAML.
+        environment: ``os.environ`` if None.
+
+    Raises:
+        ConfigError: with every fault found, a line each.
+    """
+    faults: list[str] = []
+    sources: dict[_Keys, _Source] = {}
+    data: dict[str, Any] = _read(path, sources, faults) if path is not None else {}
+    for keys, text, source in _from_environment(model, environment or os.environ):
+        _put(data, keys, text, source, sources, faults)
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator:
+            faults.append(f"--set {override}: has no '='; write --set KEY=VALUE")
+            continue
+        _put(data, tuple(key.split(".")), text, _Source(f"--set {key}"), sources, faults)
+    config: Model | None = None
+    try:
+        config = model.model_validate(data)
+    except ValidationError as error:
+        faults.extend(_faults(error, model, data, sources, str(path or "defaults")))
+    if faults or config is None:
+        raise ConfigError("\n".join(faults))
+    return config
+
+
+def _read(path: Path, sources: dict[_Keys, _Source], faults: list[str]) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: {error.strerror}; name a file that this user can read with -c"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start})") from error
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f":{mark.line + 1}" if mark else ""
+        raise ConfigError(f"{path}{where}: is not YAML: {error.problem or error.context}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: is not YAML: {error}") from error
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: holds no 'key: value' lines at its top level")
+    _mark(root, (), path, sources, faults)
+    return data
+
+
+def _mark(
+    node: Any, prefix: _Keys, path: Path, sources: dict[_Keys, _Source], faults: list[str]
+) -> None:
+    """Remember the line of every key, and report keys that stand twice."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            keys = (*prefix, str(key.value))
+            line = key.start_mark.line + 1
+            if keys in sources:
+                first = sources[keys].text.rpartition(":")[2]
+                faults.append(
+                    f"{path}:{line}: {'.'.join(keys)}: stands already on line {first}; keep one"
+                )
+            sources[keys] = _Source(f"{path}:{line}")
+            _mark(value, keys, path, sources, faults)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            keys = (*prefix, str(index))
+            sources[keys] = _Source(f"{path}:{value.start_mark.line + 1}")
+            _mark(value, keys, path, sources, faults)
+
+
+def _from_environment(
+    model: type[BaseModel], environment: Mapping[str, str]
+) -> Iterator[tuple[_Keys, str, _Source]]:
+    for name, keys in sorted(variables(model).items()):
+        text = environment.get(name)
+        if text is not None and not _SERVICE_LINK.fullmatch(text):
+            yield keys, text, _Source(name)
+
+
+def variables(model: type[BaseModel], prefix: _Keys = ()) -> dict[str, _Keys]:
+    """The environment variable of every key of ``model``, with the key's path."""
+    found: dict[str, _Keys] = {}
+    for key, field in model.model_fields.items():
+        keys = (*prefix, key)
+        section = _section(field.annotation)
+        if section is not None:
+            found |= variables(section, keys)
+        else:
+            snake = (re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", part).upper() for part in keys)
+            found[ENVIRONMENT_PREFIX + "__".join(snake)] = keys
+    return found
+
+
+def _section(annotation: Any) -> type[Section] | None:
+    """The section class in an annotation such as ``S`` or ``S | None``."""
+    options = (
+        get_args(annotation)
+        if get_origin(annotation) in (Union, types.UnionType)
+        else (annotation,)
+    )
+    for option in options:
+        if isinstance(option, type) and issubclass(option, Section):
+            return option
+    return None
+
+
+def _put(
+    data: dict[str, Any],
+    keys: _Keys,
+    text: str,
+    source: _Source,
+    sources: dict[_Keys, _Source],
+    faults: list[str],
+) -> None:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text
+    target = data
+    for key in keys[:-1]:
+        inner = target.get(key)
+        if inner is None:
+            inner = target[key] = {}
+        if not isinstance(inner, dict):
+            faults.append(f"{source.text}: {key} is no section; it has no {keys[-1]!r}")
+            return
+        target = inner
+    target[keys[-1]] = value
+    for known in [path for path in sources if path[: len(keys)] == keys]:
+        del sources[known]
+    sources[keys] = source
+
+
+def _faults(
+    error: ValidationError,
+    model: type[BaseModel],
+    data: dict[str, Any],
+    sources: dict[_Keys, _Source],
+    default: str,
+) -> Iterator[str]:
+    for fault in error.errors():
+        keys = tuple(str(part) for part in fault["loc"] if not _internal(str(part)))
+        where = default
+        for length in range(len(keys), 0, -1):
+            if keys[:length] in sources:
+                where = sources[keys[:length]].text
+                break
+        label = ".".join(keys)
+        value = fault.get("input")
+        shown = "" if isinstance(value, dict | list | Section) or _secret(keys) else f"{value!r} "
+        kind, context = fault["type"], fault.get("ctx", {})
+        if kind == "extra_forbidden":
+            text = f"unknown key{_suggestion(keys, model)}"
+        elif kind == "missing":
+            text = "is missing; add it"
+        elif kind == "value_error":
+            text = f"{shown}{context['error']}"
+        else:
+            text = f"{shown}{_PLAIN.get(kind, fault['msg']).format(**context)}"
+        yield f"{where}: {label}: {text}" if label else f"{where}: {text}"
+
+
+_PLAIN = {
+    "int_parsing": "is not a whole number",
+    "int_type": "is not a whole number",
+    "int_from_float": "is not a whole number",
+    "float_parsing": "is not a number",
+    "float_type": "is not a number",
+    "bool_parsing": "is not true or false",
+    "bool_type": "is not true or false",
+    "string_type": "is not text; put it in quotes",
+    "list_type": "is not a list; write [a, b]",
+    "tuple_type": "is not a list; write [a, b]",
+    "dict_type": "is not a section; write its keys below it, indented",
+    "model_type": "is not a section; write its keys below it, indented",
+    "model_attributes_type": "is not a section; write its keys below it, indented",
+    "greater_than": "is not greater than {gt}",
+    "greater_than_equal": "is less than {ge}, the least allowed",
+    "less_than_equal": "is more than {le}, the most allowed",
+    "too_short": "is empty; name at least {min_length}",
+    "path_type": "is not a path",
+}
+
+
+def _internal(part: str) -> bool:
+    """Pydantic names the branches of a union and of validators in its locations."""
+    return "[" in part or part in {"str", "int", "bool", "float", "dict", "list"}
+
+
+def _secret(keys: _Keys) -> bool:
+    return bool(keys) and re.search(r"password|token|secret", keys[-1], re.IGNORECASE) is not None
+
+
+def _suggestion(keys: _Keys, model: type[BaseModel]) -> str:
+    section: type[BaseModel] | None = model
+    for key in keys[:-1]:
+        field = section.model_fields.get(key) if section else None
+        section = _section(field.annotation) if field else None
+    known = list(section.model_fields) if section else []
+    folded = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(keys[-1].lower(), folded, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {folded[close[0]]}?"
+    return f"; known are {', '.join(known)}" if known else ""

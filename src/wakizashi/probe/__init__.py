@@ -1,0 +1,1 @@
+"""The daemon that counts: capture, window, dump directory, delivery."""

@@ -1,0 +1,226 @@
+"""What a capture engine is, how packets are counted in the process, and which engine to take.
+
+In: packets from a device. Out: :class:`Counts`, when asked. Engines live in
+``engines/``, one module each, found by listing that folder. All of it runs on
+the capture thread; nothing here is locked.
+"""
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from wakizashi.errors import ConfigError, WakizashiError
+from wakizashi.model import Tally
+from wakizashi.probe import packet
+from wakizashi.probe.devices import Device
+
+Endpoint = tuple[bytes, int]
+"""A packed address and a TCP port."""
+
+OTHER = bytes(8)
+"""The key of the flow that takes what is beyond ``maxFlows``: 0.0.0.0 to 0.0.0.0."""
+
+
+class CaptureError(WakizashiError):
+    """A device can't be captured; the message says why, and what to do."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What one device counted since the last call: bytes and packets, by flow key."""
+
+    flows: dict[bytes, Tally] = field(default_factory=dict)
+    """Flow key (see ``packet.flow_key``) to tally; ``OTHER`` holds what was folded."""
+    own: Tally = Tally()
+    non_ip: Tally = Tally()
+    dropped_packets: int = 0
+    """Packets the kernel could not queue for us."""
+
+    @property
+    def counted(self) -> Tally:
+        """Sum over all flows, the folded ones included."""
+        return sum(self.flows.values(), Tally())
+
+    def merge(self, other: "Counts", max_flows: int) -> None:
+        """Add ``other`` to this, folding new flows beyond ``max_flows`` into ``OTHER``."""
+        for key, tally in other.flows.items():
+            if key not in self.flows and len(self.flows) >= max_flows:
+                key = OTHER
+            self.flows[key] = self.flows.get(key, Tally()) + tally
+        self.own += other.own
+        self.non_ip += other.non_ip
+        self.dropped_packets += other.dropped_packets
+
+
+class FlowCounter:
+    """Counts packets by flow, for the engines that see each packet in the process.
+
+    The probe's own traffic is TCP from or to one of ``endpoints``. Whether a
+    flow touches an endpoint's address is decided once, when the flow is new;
+    ports are looked at only then.
+    """
+
+    def __init__(self, max_flows: int, endpoints: Collection[Endpoint]) -> None:
+        self._max_flows = max_flows
+        self._flows: dict[bytes, list[int]] = {}  # key -> [packets, bytes, touches an endpoint]
+        self._own = [0, 0]
+        self._non_ip = [0, 0]
+        self.set_endpoints(endpoints)
+
+    def set_endpoints(self, endpoints: Collection[Endpoint]) -> None:
+        """Replace the center's endpoints; packets counted before stay as they were counted."""
+        self._endpoints = frozenset(endpoints)
+        self._hosts = frozenset(address for address, _ in endpoints)
+        for key, entry in self._flows.items():
+            entry[2] = self._touches(key)
+
+    def _touches(self, key: bytes) -> int:
+        half = len(key) // 2
+        return int(key[:half] in self._hosts or key[half:] in self._hosts)
+
+    def add(self, data: bytes | memoryview, length: int, offset: int, size: int) -> None:
+        """Count one packet.
+
+        Args:
+            data: its first bytes; only ``length`` of them are valid.
+            length: captured bytes.
+            offset: where the IP header starts, or ``packet.NOT_IP``.
+            size: the packet's size on the link in bytes.
+        """
+        key = packet.flow_key(data, length, offset)
+        if key is None:
+            tally = self._non_ip
+        else:
+            entry = self._flows.get(key)
+            if entry is None:
+                entry = self._new(key)
+            if entry[2] and self._is_own(key, data, length, offset):
+                tally = self._own
+            else:
+                tally = entry
+        tally[0] += 1
+        tally[1] += size
+
+    def _new(self, key: bytes) -> list[int]:
+        touches = self._touches(key)
+        if len(self._flows) >= self._max_flows and not touches:
+            key = OTHER
+            if key in self._flows:
+                return self._flows[key]
+        entry = self._flows[key] = [0, 0, touches]
+        return entry
+
+    def _is_own(self, key: bytes, data: bytes | memoryview, length: int, offset: int) -> bool:
+        ports = packet.tcp_ports(data, length, offset)
+        if ports is None:
+            return False
+        half = len(key) // 2
+        return (key[:half], ports[0]) in self._endpoints or (
+            key[half:],
+            ports[1],
+        ) in self._endpoints
+
+    def take(self) -> Counts:
+        """Hand over everything counted since the last call and start afresh."""
+        flows, self._flows = self._flows, {}
+        own, self._own = self._own, [0, 0]
+        non_ip, self._non_ip = self._non_ip, [0, 0]
+        return Counts(
+            flows={key: Tally(entry[0], entry[1]) for key, entry in flows.items() if entry[0]},
+            own=Tally(*own),
+            non_ip=Tally(*non_ip),
+        )
+
+
+class Tap(ABC):
+    """One device being captured."""
+
+    @abstractmethod
+    def fileno(self) -> int | None:
+        """A descriptor that is readable when :meth:`pump` has work; None if it never has."""
+
+    @abstractmethod
+    def pump(self, budget: int) -> bool:
+        """Count packets that wait, at most about ``budget``, without blocking.
+
+        Returns:
+            Whether more may wait.
+        """
+
+    @abstractmethod
+    def take(self) -> Counts:
+        """Hand over what was counted since the last call, with the kernel's drop count."""
+
+    @abstractmethod
+    def set_endpoints(self, endpoints: Collection[Endpoint]) -> None:
+        """From now on leave out TCP from and to these."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop capturing. What was not taken is gone."""
+
+
+class Engine(ABC):
+    """A way to capture. The class of a module in ``engines/`` is found as its only subclass."""
+
+    rank: ClassVar[int]
+    """Place in the order in which ``capture: auto`` tries engines; the smallest first."""
+
+    @abstractmethod
+    def obstacle(self) -> str | None:
+        """Why this host does not permit this engine, with the remedy; None if it does."""
+
+    @abstractmethod
+    def open(self, device: Device, max_flows: int, endpoints: Collection[Endpoint]) -> Tap:
+        """Start to capture a device.
+
+        Raises:
+            CaptureError: the device is gone or refuses.
+        """
+
+
+def engine_names() -> list[str]:
+    """The live engines of this release, by listing ``engines/``; ``replay`` reads files instead."""
+    from wakizashi.probe import engines
+
+    names = {module.name for module in pkgutil.iter_modules(engines.__path__)}
+    return sorted(names - {"replay"})
+
+
+def load_engine(name: str) -> Engine:
+    """The engine in the module ``engines/NAME.py``."""
+    module = importlib.import_module(f"wakizashi.probe.engines.{name}")
+    (engine,) = (
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Engine) and value is not Engine
+    )
+    chosen = engine()
+    assert isinstance(chosen, Engine)
+    return chosen
+
+
+def choose(capture: str) -> tuple[str, Engine, list[str]]:
+    """The engine for ``capture``: one by name, or for ``auto`` the first this host permits.
+
+    Returns:
+        Name, engine, and why not the ones before it, as ``NAME: REASON``.
+
+    Raises:
+        CaptureError: this host does not permit it (any of them).
+        ConfigError: there is no such engine.
+    """
+    names = engine_names()
+    if capture != "auto" and capture not in names:
+        raise ConfigError(f"capture: {capture!r} is no engine; use auto, {', '.join(names)}")
+    candidates = [(name, load_engine(name)) for name in names if capture in ("auto", name)]
+    reasons = []
+    for name, engine in sorted(candidates, key=lambda candidate: candidate[1].rank):
+        obstacle = engine.obstacle()
+        if obstacle is None:
+            return name, engine, reasons
+        reasons.append(f"{name}: {obstacle}")
+    raise CaptureError("\n".join(f"capture: {reason}" for reason in reasons))
