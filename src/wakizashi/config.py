@@ -51,7 +51,9 @@ def _size(value: object) -> object:
 
 def _level(value: object) -> object:
     if value not in range(5) or isinstance(value, bool):
-        raise ValueError("is not a level; use 0 debug, 1 info, 2 warning, 3 error or 4 fatal")
+        raise ValueError(
+            "is not a level; use 0 debug, 1 info, 2 warning, 3 error or 4 fatal"
+        )
     return value
 
 
@@ -85,12 +87,14 @@ class PasswordSection(Section):
     """A section with a secret: ``password`` itself, or ``passwordFile`` that holds it."""
 
     password: SecretStr | None = None
-    passwordFile: Path | None = None  # noqa: N815 - the configuration key
+    passwordFile: Path | None = None
 
     @model_validator(mode="after")
     def _one_password(self) -> Self:
         if self.password is not None and self.passwordFile is not None:
-            raise ValueError("password and passwordFile exclude each other; keep one of them")
+            raise ValueError(
+                "password and passwordFile exclude each other; keep one of them"
+            )
         if self.passwordFile is not None:
             self.secret()
         return self
@@ -106,7 +110,9 @@ class PasswordSection(Section):
                 return self.passwordFile.read_text().rstrip("\r\n")
             except (OSError, UnicodeDecodeError) as error:
                 reason = error.strerror if isinstance(error, OSError) else "not text"
-                raise ValueError(f"passwordFile: {self.passwordFile}: {reason}") from error
+                raise ValueError(
+                    f"passwordFile: {self.passwordFile}: {reason}"
+                ) from error
         return self.password.get_secret_value() if self.password is not None else ""
 
 
@@ -151,7 +157,9 @@ def load(
         if not separator:
             faults.append(f"--set {override}: has no '='; write --set KEY=VALUE")
             continue
-        _put(data, tuple(key.split(".")), text, _Source(f"--set {key}"), sources, faults)
+        _put(
+            data, tuple(key.split(".")), text, _Source(f"--set {key}"), sources, faults
+        )
     config: Model | None = None
     try:
         config = model.model_validate(data)
@@ -162,7 +170,9 @@ def load(
     return config
 
 
-def _read(path: Path, sources: dict[_Keys, _Source], faults: list[str]) -> dict[str, Any]:
+def _read(
+    path: Path, sources: dict[_Keys, _Source], faults: list[str]
+) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -177,7 +187,9 @@ def _read(path: Path, sources: dict[_Keys, _Source], faults: list[str]) -> dict[
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f":{mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}{where}: is not YAML: {error.problem or error.context}") from error
+        raise ConfigError(
+            f"{path}{where}: is not YAML: {error.problem or error.context}"
+        ) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: is not YAML: {error}") from error
     if data is None:
@@ -189,7 +201,11 @@ def _read(path: Path, sources: dict[_Keys, _Source], faults: list[str]) -> dict[
 
 
 def _mark(
-    node: Any, prefix: _Keys, path: Path, sources: dict[_Keys, _Source], faults: list[str]
+    node: Any,
+    prefix: _Keys,
+    path: Path,
+    sources: dict[_Keys, _Source],
+    faults: list[str],
 ) -> None:
     """Remember the line of every key, and report keys that stand twice."""
     if isinstance(node, yaml.MappingNode):
@@ -228,7 +244,9 @@ def variables(model: type[BaseModel], prefix: _Keys = ()) -> dict[str, _Keys]:
         if section is not None:
             found |= variables(section, keys)
         else:
-            snake = (re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", part).upper() for part in keys)
+            snake = (
+                re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", part).upper() for part in keys
+            )
             found[ENVIRONMENT_PREFIX + "__".join(snake)] = keys
     return found
 
@@ -289,7 +307,11 @@ def _faults(
                 break
         label = ".".join(keys)
         value = fault.get("input")
-        shown = "" if isinstance(value, dict | list | Section) or _secret(keys) else f"{value!r} "
+        shown = (
+            ""
+            if isinstance(value, dict | list | Section) or _secret(keys)
+            else f"{value!r} "
+        )
         kind, context = fault["type"], fault.get("ctx", {})
         if kind == "extra_forbidden":
             text = f"unknown key{_suggestion(keys, model)}"
@@ -330,7 +352,10 @@ def _internal(part: str) -> bool:
 
 
 def _secret(keys: _Keys) -> bool:
-    return bool(keys) and re.search(r"password|token|secret", keys[-1], re.IGNORECASE) is not None
+    return (
+        bool(keys)
+        and re.search(r"password|token|secret", keys[-1], re.IGNORECASE) is not None
+    )
 
 
 def _suggestion(keys: _Keys, model: type[BaseModel]) -> str:

@@ -77,7 +77,9 @@ class Filesystem:
 
     def write_new(self, path: Path, data: bytes) -> None:
         """Create a file, write it whole and fsync it."""
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(
+            path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
+        )
         try:
             view = memoryview(data)
             while view:
@@ -120,15 +122,21 @@ def unseal(content: bytes) -> bytes:
         DamagedFile: any bit of it is not as :func:`seal` wrote it.
     """
     if len(content) < HEADER_BYTES:
-        raise DamagedFile(f"{len(content)} bytes, shorter than a header ({HEADER_BYTES})")
+        raise DamagedFile(
+            f"{len(content)} bytes, shorter than a header ({HEADER_BYTES})"
+        )
     header = content[: _HEADER.size]
     magic, version, zero, length = _HEADER.unpack(header)
     if magic != MAGIC:
         raise DamagedFile(f"starts with {magic!r}, not {MAGIC!r}: not a window file")
     if version != VERSION or zero != 0:
-        raise DamagedFile(f"format version {version}; this release reads version {VERSION}")
+        raise DamagedFile(
+            f"format version {version}; this release reads version {VERSION}"
+        )
     if length != len(content) - HEADER_BYTES:
-        raise DamagedFile(f"{len(content) - HEADER_BYTES} bytes of payload, {length} expected")
+        raise DamagedFile(
+            f"{len(content) - HEADER_BYTES} bytes of payload, {length} expected"
+        )
     payload = content[HEADER_BYTES:]
     (checksum,) = _CHECKSUM.unpack_from(content, _HEADER.size)
     if zlib.crc32(payload, zlib.crc32(header)) != checksum:
@@ -194,7 +202,9 @@ class WindowDirectory:
         """
         try:
             self._fs.make_directory(self.path)
-            self._lock_descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._lock_descriptor = os.open(
+                self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+            )
             fcntl.flock(self._lock_descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self.close()
@@ -265,10 +275,15 @@ class WindowDirectory:
             for name in self._fs.names(folder):
                 match = _NAME.fullmatch(name)
                 if match and match[3] == digest:
-                    start, number = max(start, int(match[1])), max(number, int(match[2]))
+                    start, number = (
+                        max(start, int(match[1])),
+                        max(number, int(match[2])),
+                    )
         return start, number
 
-    def write(self, probe: str, start_ms: int, number: int, chunks: list[bytes]) -> Entry:
+    def write(
+        self, probe: str, start_ms: int, number: int, chunks: list[bytes]
+    ) -> Entry:
         """Make a window durable; when this returns it is.
 
         Raises:
@@ -293,12 +308,16 @@ class WindowDirectory:
                 self._fs.remove(temporary)
                 self._fs.write_new(temporary, content)
                 self._fs.rename(temporary, final)
-                if known is None:  # an earlier file of that name counts already: it stays
+                if (
+                    known is None
+                ):  # an earlier file of that name counts already: it stays
                     leftovers.append(final)
                 self._fs.sync_directory(self.path)
             except OSError as error:
                 for leftover in leftovers:
-                    with contextlib.suppress(OSError):  # a temporary goes at the next start
+                    with contextlib.suppress(
+                        OSError
+                    ):  # a temporary goes at the next start
                         self._fs.remove(leftover)
                 raise Retryable(
                     f"{self.key}: {self.path}: can't write a window of {len(content)} bytes: "
@@ -323,10 +342,14 @@ class WindowDirectory:
             return None
         except FileNotFoundError:
             self._forget(entry)
-            self.moved_to_bad.append((entry.name, "the file was taken away by somebody else"))
+            self.moved_to_bad.append(
+                (entry.name, "the file was taken away by somebody else")
+            )
             return None
         except OSError as error:
-            raise Retryable(f"{self.key}: {path}: {error.strerror}; mend the disk") from error
+            raise Retryable(
+                f"{self.key}: {path}: {error.strerror}; mend the disk"
+            ) from error
 
     def remove(self, entry: Entry) -> None:
         """Remove a window that is durable elsewhere.
@@ -374,4 +397,7 @@ class WindowDirectory:
     def sent(self) -> Iterator[tuple[Entry, list[bytes]]]:
         """The windows kept in ``sent/``, oldest first."""
         for entry in self._sent:
-            yield entry, wire.unpack(unseal(self._fs.read(self.path / SENT / entry.name)))
+            yield (
+                entry,
+                wire.unpack(unseal(self._fs.read(self.path / SENT / entry.name))),
+            )

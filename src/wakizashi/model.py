@@ -111,9 +111,9 @@ class TrafficRecord:
 
     timestamp: int
     probe: str
-    probeIP: str  # noqa: N815 - the stored name
-    srcIP: str  # noqa: N815 - the stored name
-    dstIP: str  # noqa: N815 - the stored name
+    probeIP: str
+    srcIP: str
+    dstIP: str
     size: int
     packets: int
 

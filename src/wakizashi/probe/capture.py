@@ -17,6 +17,8 @@ from wakizashi.model import Tally
 from wakizashi.probe import packet
 from wakizashi.probe.devices import Device
 
+NOTHING = Tally()
+
 Endpoint = tuple[bytes, int]
 """A packed address and a TCP port."""
 
@@ -34,8 +36,8 @@ class Counts:
 
     flows: dict[bytes, Tally] = field(default_factory=dict)
     """Flow key (see ``packet.flow_key``) to tally; ``OTHER`` holds what was folded."""
-    own: Tally = Tally()
-    non_ip: Tally = Tally()
+    own: Tally = NOTHING
+    non_ip: Tally = NOTHING
     dropped_packets: int = 0
     """Packets the kernel could not queue for us."""
 
@@ -65,7 +67,9 @@ class FlowCounter:
 
     def __init__(self, max_flows: int, endpoints: Collection[Endpoint]) -> None:
         self._max_flows = max_flows
-        self._flows: dict[bytes, list[int]] = {}  # key -> [packets, bytes, touches an endpoint]
+        self._flows: dict[
+            bytes, list[int]
+        ] = {}  # key -> [packets, bytes, touches an endpoint]
         self._own = [0, 0]
         self._non_ip = [0, 0]
         self.set_endpoints(endpoints)
@@ -81,7 +85,9 @@ class FlowCounter:
         half = len(key) // 2
         return int(key[:half] in self._hosts or key[half:] in self._hosts)
 
-    def add(self, data: bytes | memoryview, length: int, offset: int, size: int) -> None:
+    def add(
+        self, data: bytes | memoryview, length: int, offset: int, size: int
+    ) -> None:
         """Count one packet.
 
         Args:
@@ -113,7 +119,9 @@ class FlowCounter:
         entry = self._flows[key] = [0, 0, touches]
         return entry
 
-    def _is_own(self, key: bytes, data: bytes | memoryview, length: int, offset: int) -> bool:
+    def _is_own(
+        self, key: bytes, data: bytes | memoryview, length: int, offset: int
+    ) -> bool:
         ports = packet.tcp_ports(data, length, offset)
         if ports is None:
             return False
@@ -129,7 +137,11 @@ class FlowCounter:
         own, self._own = self._own, [0, 0]
         non_ip, self._non_ip = self._non_ip, [0, 0]
         return Counts(
-            flows={key: Tally(entry[0], entry[1]) for key, entry in flows.items() if entry[0]},
+            flows={
+                key: Tally(entry[0], entry[1])
+                for key, entry in flows.items()
+                if entry[0]
+            },
             own=Tally(*own),
             non_ip=Tally(*non_ip),
         )
@@ -174,7 +186,9 @@ class Engine(ABC):
         """Why this host does not permit this engine, with the remedy; None if it does."""
 
     @abstractmethod
-    def open(self, device: Device, max_flows: int, endpoints: Collection[Endpoint]) -> Tap:
+    def open(
+        self, device: Device, max_flows: int, endpoints: Collection[Endpoint]
+    ) -> Tap:
         """Start to capture a device.
 
         Raises:
@@ -215,9 +229,13 @@ def choose(capture: str) -> tuple[str, Engine, list[str]]:
     """
     names = engine_names()
     if capture != "auto" and capture not in names:
-        raise ConfigError(f"capture: {capture!r} is no engine; use auto, {', '.join(names)}")
-    candidates = [(name, load_engine(name)) for name in names if capture in ("auto", name)]
-    reasons = []
+        raise ConfigError(
+            f"capture: {capture!r} is no engine; use auto, {', '.join(names)}"
+        )
+    candidates = [
+        (name, load_engine(name)) for name in names if capture in ("auto", name)
+    ]
+    reasons: list[str] = []
     for name, engine in sorted(candidates, key=lambda candidate: candidate[1].rank):
         obstacle = engine.obstacle()
         if obstacle is None:

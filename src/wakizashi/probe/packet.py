@@ -117,7 +117,9 @@ def flow_key(data: bytes | memoryview, length: int, offset: int) -> bytes | None
     return None
 
 
-def tcp_ports(data: bytes | memoryview, length: int, offset: int) -> tuple[int, int] | None:
+def tcp_ports(
+    data: bytes | memoryview, length: int, offset: int
+) -> tuple[int, int] | None:
     """Source and destination port of the IP packet at ``offset``, if it is TCP and they are there.
 
     Later fragments have none; TCP to a center is never fragmented, for Linux
@@ -134,7 +136,14 @@ def tcp_ports(data: bytes | memoryview, length: int, offset: int) -> tuple[int, 
         while protocol != _TCP:
             if offset + 8 > length:
                 return None
-            if protocol in (_HOP_BY_HOP, _ROUTING, _DESTINATION, _MOBILITY, _HIP, _SHIM6):
+            if protocol in (
+                _HOP_BY_HOP,
+                _ROUTING,
+                _DESTINATION,
+                _MOBILITY,
+                _HIP,
+                _SHIM6,
+            ):
                 size = (data[offset + 1] + 1) * 8
             elif protocol == _AH:
                 size = (data[offset + 1] + 2) * 4

@@ -1,0 +1,66 @@
+"""How a daemon ends: by a signal, with a message, with an exit code.
+
+Only command lines call :func:`guard`; nothing else exits.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn, Self
+
+from wakizashi.errors import EXIT_OK, EXIT_RUNTIME, WakizashiError
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def guard(program: str, main: Callable[[], None]) -> NoReturn:
+    """Run a command and exit: a :class:`WakizashiError` becomes a message, never a traceback."""
+    try:
+        main()
+    except WakizashiError as error:
+        for line in str(error).splitlines():
+            sys.stderr.write(f"{program}: error: {line}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{program}: interrupted\n")
+        sys.exit(EXIT_RUNTIME)
+    except BrokenPipeError:  # `wakizashi query | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_OK)
+    sys.exit(EXIT_OK)
+
+
+class StopSignal:
+    """SIGTERM and SIGINT as something to wait for: readable, and ``requested`` is true.
+
+    The first asks for a graceful stop, a second one forces the exit.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def __enter__(self) -> Self:
+        self._before = [
+            (number, signal.signal(number, self._handle)) for number in STOP_SIGNALS
+        ]
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._before:
+            signal.signal(number, handler)
+        os.close(self._reader)
+        os.close(self._writer)
+
+    def fileno(self) -> int:
+        """Readable once a stop was requested."""
+        return self._reader
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            os.write(2, b"second signal: leaving at once\n")
+            os._exit(EXIT_RUNTIME)
+        self.requested = True
+        os.write(self._writer, b"x")

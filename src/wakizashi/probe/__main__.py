@@ -1,0 +1,5 @@
+"""``python -m wakizashi.probe``."""
+
+from wakizashi.probe.cli import main
+
+main()

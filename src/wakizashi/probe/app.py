@@ -1,0 +1,405 @@
+"""The probe at work: one thread captures and closes windows, one delivers them.
+
+Start is from the sink back (dump directory, delivery, capture), stop from the
+source on, under one deadline. What may be lost: the open window when the
+process is killed; a last window that neither the dump directory nor the center
+takes, which is counted and logged.
+"""
+
+import logging
+import os
+import queue
+import selectors
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from wakizashi.errors import Retryable
+from wakizashi.lifecycle import StopSignal
+from wakizashi.model import Tally, Window
+from wakizashi.probe.capture import CaptureError, Endpoint, Engine, Tap, choose
+from wakizashi.probe.config import ProbeConfig
+from wakizashi.probe.devices import Device, Netlink, Pattern, Snapshot, select
+from wakizashi.probe.dump import Dump
+from wakizashi.probe.stats import ProbeStats, render
+from wakizashi.probe.transmit import Center, Transmitter
+from wakizashi.probe.window import Moment, WindowBuilder, WindowClock
+from wakizashi.telemetry import HealthServer, Throttle
+
+_log = logging.getLogger(__name__)
+
+STOP_SECONDS = 8.0
+"""From the signal to the exit, well within the 10 s that container runtimes give at least."""
+
+PUMP_PACKETS = 1_000
+DRAIN_PACKETS = 100_000
+"""Most packets to read from a device when a window closes, lest a flood keeps it open."""
+
+STUCK_SECONDS = 30.0
+
+
+def now() -> Moment:
+    """Both clocks, now."""
+    return Moment(time.time_ns() // 1_000_000, time.monotonic())
+
+
+@dataclass(slots=True)
+class _Watched:
+    """A device being captured, and its own counters when last asked."""
+
+    device: Device
+    tap: Tap
+    passed: Tally
+
+
+class Probe:
+    """Captures, closes windows, and saves them. All methods but ``announce`` on one thread."""
+
+    def __init__(
+        self,
+        config: ProbeConfig,
+        engine: Engine,
+        dump: Dump,
+        netlink: Netlink,
+        stats: ProbeStats,
+        *,
+        on_window: Callable[[], None],
+        clock: Callable[[], Moment] = now,
+    ) -> None:
+        self._config, self._engine, self._dump = config, engine, dump
+        self._netlink, self._stats = netlink, stats
+        self._on_window, self._clock = on_window, clock
+        self._patterns = [Pattern(text) for text in config.networkDevs]
+        self._throttle = Throttle(_log)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(netlink, selectors.EVENT_READ, self._look)
+        self._watched: dict[int, _Watched] = {}
+        self._refused: set[int] = set()
+        self._endpoints: frozenset[Endpoint] = frozenset()
+        self._announced: queue.SimpleQueue[tuple[frozenset[Endpoint], threading.Event]]
+        self._announced = queue.SimpleQueue()
+        self._bell, self._ring = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._selector.register(self._bell, selectors.EVENT_READ, self._hear)
+        name, tags = config.probe_name(), tuple(sorted(config.tags.items()))
+        last_start, last_number = dump.directory.last_identity(name)
+        self._number = last_number + 1
+        self._builder = WindowBuilder(name, tags, config.maxFlows)
+        moment = clock()
+        if last_start > moment.wall_ms:
+            _log.warning(
+                "the clock is %d s behind the last window; starts go on from there",
+                (last_start - moment.wall_ms) // 1000,
+            )
+        self._windows = WindowClock(config.capInterval, last_start, moment)
+        self.heartbeat = time.monotonic()
+        self._finished = False
+
+    # -- own endpoints, from the delivery thread -------------------------------------------
+
+    def announce(self, endpoints: frozenset[Endpoint]) -> None:
+        """From another thread: leave these endpoints out; returns once that holds.
+
+        Raises:
+            Retryable: the capture loop does not answer.
+        """
+        done = threading.Event()
+        self._announced.put((endpoints, done))
+        os.write(self._ring, b"x")
+        deadline = time.monotonic() + STUCK_SECONDS
+        while not self._finished and not done.wait(0.1):
+            if time.monotonic() > deadline:
+                raise Retryable(
+                    "capture is stuck; not connecting to an address of the center"
+                )
+
+    def _hear(self) -> None:
+        os.read(self._bell, 4096)
+        while not self._announced.empty():
+            endpoints, done = self._announced.get()
+            self.set_endpoints(endpoints)
+            done.set()
+
+    def set_endpoints(self, endpoints: frozenset[Endpoint]) -> None:
+        """Leave out TCP to and from these."""
+        if endpoints != self._endpoints:
+            self._endpoints = endpoints
+            for watched in self._watched.values():
+                watched.tap.set_endpoints(endpoints)
+
+    # -- devices -----------------------------------------------------------------------------
+
+    def open_devices(self) -> int:
+        """Start to capture the configured devices that are there; how many."""
+        self._sync(self._netlink.snapshot())
+        for pattern in self._patterns:
+            if not any(pattern.matches(w.device.name) for w in self._watched.values()):
+                _log.warning(
+                    "networkDevs: %r means no device of this host now; it is watched for",
+                    pattern.text,
+                )
+        return len(self._watched)
+
+    def _look(self) -> None:
+        """Devices or addresses changed."""
+        changed, removed = self._netlink.news()
+        for device in removed:
+            watched = self._watched.get(device.index)
+            if watched is not None:
+                self._drop(watched, device.passed)
+                _log.info("device %s is gone", watched.device.name)
+            self._refused.discard(device.index)
+        if changed:
+            self._sync(self._netlink.snapshot())
+
+    def _sync(self, snapshot: Snapshot) -> None:
+        self._builder.saw_addresses(snapshot.addresses)
+        wanted = select(snapshot.devices, self._patterns)
+        for index, watched in list(self._watched.items()):
+            device = snapshot.devices.get(index)
+            if device is None:  # its last counters were missed
+                self._drop(watched, watched.device.passed)
+            elif device.name != watched.device.name:
+                self._drop(watched, device.passed)
+            else:
+                watched.device = device
+        opened = []
+        for index, device in wanted.items():
+            if index not in self._watched and index not in self._refused:
+                self._open(device)
+                opened.append(index)
+        if opened:
+            fresh = self._netlink.snapshot()
+            for index in opened:
+                if index in self._watched and index in fresh.devices:
+                    self._watched[index].device = fresh.devices[index]
+                    self._watched[index].passed = fresh.devices[index].passed
+
+    def _open(self, device: Device) -> None:
+        try:
+            tap = self._engine.open(device, self._config.maxFlows, self._endpoints)
+        except CaptureError as error:
+            self._refused.add(device.index)
+            _log.warning("%s", error)
+            return
+        self._watched[device.index] = _Watched(device, tap, device.passed)
+        if tap.fileno() is not None:
+            self._selector.register(
+                tap.fileno() or 0, selectors.EVENT_READ, lambda: tap.pump(PUMP_PACKETS)
+            )
+        _log.info("capturing %s", device.name)
+
+    def _drop(self, watched: _Watched, passed: Tally) -> None:
+        descriptor = watched.tap.fileno()
+        if descriptor is not None:
+            self._selector.unregister(descriptor)
+        self._take(watched, passed)
+        watched.tap.close()
+        del self._watched[watched.device.index]
+
+    def _take(self, watched: _Watched, passed: Tally) -> None:
+        """Move what a device counted into the open window; ``passed`` are its counters now."""
+        watched.tap.pump(DRAIN_PACKETS)
+        counts = watched.tap.take()
+        delta = passed - watched.passed
+        if delta.packets < 0 or delta.bytes < 0:  # the driver set its counters back
+            delta = passed
+        watched.passed = passed
+        self._builder.add(
+            watched.device.name, watched.device.primary_address, counts, delta
+        )
+
+    # -- windows -----------------------------------------------------------------------------
+
+    def run(self, stop: StopSignal) -> None:
+        """Capture until a stop is requested; then the last window is still open."""
+        self._selector.register(stop, selectors.EVENT_READ, lambda: None)
+        while not stop.requested:
+            self.heartbeat = time.monotonic()
+            self.step(max(0.0, self._windows.deadline - time.monotonic()))
+            if time.monotonic() >= self._windows.deadline:
+                self.close_window()
+
+    def step(self, timeout: float) -> None:
+        """Wait for packets or news, at most ``timeout`` seconds, and take care of them."""
+        for key, _ in self._selector.select(timeout):
+            if key.fd in self._selector.get_map():  # one before may have closed it
+                key.data()
+
+    def _cut(self) -> tuple[Window, Snapshot, Moment]:
+        for watched in self._watched.values():
+            watched.tap.pump(DRAIN_PACKETS)
+        snapshot = self._netlink.snapshot()
+        self._builder.saw_addresses(snapshot.addresses)
+        for watched in list(self._watched.values()):
+            device = snapshot.devices.get(watched.device.index)
+            # A device that is just going: its last counters come with the news.
+            if device is not None:
+                watched.device = device
+                self._take(watched, device.passed)
+        moment = self._clock()
+        end, _ = self._windows.end(moment)
+        return (
+            self._builder.build(self._windows.start_ms, end, self._number),
+            snapshot,
+            moment,
+        )
+
+    def close_window(self) -> None:
+        """Close the open window and make it durable.
+
+        Where the dump directory does not take it, it stays open and goes on
+        counting: time resolution is lost, bytes are not.
+        """
+        window, snapshot, moment = self._cut()
+        try:
+            self._dump.save(window)
+        except Retryable as error:
+            self._stats.close_failures += 1
+            self._throttle.error(
+                "close", f"{error}; the window stays open and goes on counting"
+            )
+            self._windows.postpone(moment)
+        else:
+            if self._throttle.clear("close"):
+                _log.info("dumpDir takes windows again")
+            self._builder.reset(snapshot.addresses)
+            self._windows.next(moment)
+            self._number += 1
+        self._on_window()
+
+    def finish(self) -> Window | None:
+        """Close the last window and all taps; the window, if the dump directory did not take it."""
+        window, _, _ = self._cut()
+        for watched in self._watched.values():
+            watched.tap.close()
+        self._watched.clear()
+        self._selector.close()
+        self._finished = True  # nothing is captured: announcements hold at once
+        try:
+            self._dump.save(window)
+        except Retryable as error:
+            _log.error("%s", error)
+            return window
+        return None
+
+
+def run(config: ProbeConfig, *, wait_for_devices: bool = False) -> None:
+    """Run until SIGTERM or SIGINT.
+
+    Raises:
+        WakizashiError: it can't start: no privilege, no device, a directory in use.
+    """
+    stats = ProbeStats()
+    name, engine, reasons = choose(config.capture)
+    with StopSignal() as stop, Netlink() as netlink:
+        dump = Dump(
+            config.dumpDir,
+            limit_bytes=config.dumpLimit,
+            auto_clear=config.autoClear,
+            stats=stats,
+        )
+        dump.open()
+        probe = Probe(
+            config, engine, dump, netlink, stats, on_window=lambda: transmitter.wake()
+        )
+        center = Center(config.centerAddr)
+        transmitter = Transmitter(
+            dump,
+            center,
+            upload_retry=config.uploadRetry,
+            interval_seconds=config.capInterval,
+            channel_lifetime_seconds=config.channelLifetime,
+            announce=probe.announce,
+            stats=stats,
+        )
+        health = _health(config, stats, dump, probe)
+        if health is not None:
+            health.start()
+        try:
+            center.resolve()
+        except Retryable as error:
+            _log.warning("%s", error)
+        probe.set_endpoints(center.endpoints())
+        if not probe.open_devices() and not wait_for_devices:
+            raise CaptureError(_no_device(config, netlink))
+        _log.info(
+            "%s: engine %s%s, windows of %d s, to %s; %d windows wait in %s",
+            config.probe_name(),
+            name,
+            f" (not {'; not '.join(reasons)})" if reasons else "",
+            config.capInterval,
+            config.centerAddr,
+            len(dump.directory.pending()),
+            config.dumpDir,
+        )
+        transmitter.start()
+        transmitter.wake()
+        probe.run(stop)
+        _stop(probe, transmitter, dump, stats)
+        if health is not None:
+            health.close()
+
+
+def _stop(
+    probe: Probe, transmitter: Transmitter, dump: Dump, stats: ProbeStats
+) -> None:
+    deadline = time.monotonic() + STOP_SECONDS
+    unsaved = probe.finish()
+    transmitter.stop(deadline)
+    if unsaved is not None:
+        stats.lost_bytes = sum(flow.size for flow in unsaved.flows)
+        stats.lost_packets = sum(flow.packets for flow in unsaved.flows)
+        _log.critical(
+            "lost: %d bytes in %d packets of the last window, for dumpDir would not take it",
+            stats.lost_bytes,
+            stats.lost_packets,
+        )
+    waiting = len(dump.directory.pending())
+    dump.directory.close()
+    _log.info(
+        "stopped: %d bytes in %d packets counted, %d windows delivered, %d wait in %s",
+        stats.counted_bytes,
+        stats.counted_packets,
+        stats.windows_delivered,
+        waiting,
+        dump.directory.path,
+    )
+
+
+def _health(
+    config: ProbeConfig, stats: ProbeStats, dump: Dump, probe: Probe
+) -> HealthServer | None:
+    if config.healthPort is None:
+        return None
+
+    def live() -> str | None:
+        silent = time.monotonic() - probe.heartbeat
+        limit = STUCK_SECONDS + config.capInterval
+        return (
+            f"the capture loop stands still for {silent:.0f} s"
+            if silent > limit
+            else None
+        )
+
+    return HealthServer(
+        "0.0.0.0",
+        config.healthPort,
+        key="healthPort",
+        live=live,
+        ready=live,
+        metrics=lambda: render(
+            stats, len(dump.directory.pending()), dump.directory.used_bytes
+        ),
+    )
+
+
+def _no_device(config: ProbeConfig, netlink: Netlink) -> str:
+    names = ", ".join(
+        sorted(device.name for device in netlink.snapshot().devices.values())
+    )
+    wanted = ", ".join(config.networkDevs) or "(all that are up)"
+    return (
+        f"networkDevs: {wanted} means no device that can be captured; this host has {names}; "
+        "mend networkDevs, or start with --wait-for-devices"
+    )

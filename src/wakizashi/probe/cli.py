@@ -1,0 +1,89 @@
+"""The command ``probe``."""
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from wakizashi import config as loader
+from wakizashi.lifecycle import guard
+from wakizashi.probe.config import ProbeConfig
+from wakizashi.telemetry import setup_logging
+from wakizashi.version import version_text
+
+
+def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(version_text("probe"))
+        context.exit()
+
+
+@click.command(name="probe", context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "-c", "--config", "path", type=click.Path(path_type=Path), help="YAML file."
+)
+@click.option("--check", is_flag=True, help="Check the configuration and exit.")
+@click.option(
+    "--pcap",
+    type=click.Path(path_type=Path),
+    help="Send this capture file (pcap, pcapng) instead of live traffic, and exit.",
+)
+@click.option(
+    "--wait-for-devices",
+    is_flag=True,
+    help="Start even if no configured device is there yet.",
+)
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set a key over file and environment; may be repeated.",
+)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version
+)
+def command(
+    path: Path | None,
+    check: bool,
+    pcap: Path | None,
+    wait_for_devices: bool,
+    overrides: tuple[str, ...],
+) -> None:
+    """Count the bytes that pass this host's network devices, and send them to a center."""
+
+    def work() -> None:
+        config = loader.load(ProbeConfig, path, overrides=overrides)
+        setup_logging(config.logLev, "probe")
+        if check:
+            click.echo(f"{path or 'defaults'}: ok")
+            return
+        _quiet_grpc()
+        if pcap is not None:
+            from wakizashi.probe.offline import replay
+
+            stats = replay(config, pcap)
+            click.echo(
+                f"{pcap}: {stats.counted_packets} packets with {stats.counted_bytes} bytes in "
+                f"{stats.windows_delivered} windows, all acknowledged by {config.centerAddr} "
+                f"({stats.non_ip_packets} packets without IP, {stats.own_packets} of the probe's "
+                "own left out)"
+            )
+            return
+        from wakizashi.probe.app import run
+
+        run(config, wait_for_devices=wait_for_devices)
+
+    guard("probe", work)
+
+
+def _quiet_grpc() -> None:
+    """The core writes to standard error by itself; we say what matters."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+
+def main() -> None:
+    """Entry point."""
+    command(prog_name="probe")
+    sys.exit(0)

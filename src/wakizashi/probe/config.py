@@ -1,0 +1,109 @@
+"""The configuration of a probe. Every key, its default, and what it means."""
+
+import os
+import re
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from wakizashi import wire
+from wakizashi.config import LogLevel, Port, Section, Size
+from wakizashi.probe.capture import engine_names
+from wakizashi.probe.devices import Pattern
+
+MAX_FLOWS = 1_000_000
+
+
+class ProbeConfig(Section):
+    """``probe-config.yaml``; the keys are documented in the README."""
+
+    centerAddr: str = "127.0.0.1:10080"
+    logLev: LogLevel = 1
+    dumpDir: Path = Path("./dump")
+    networkDevs: tuple[str, ...] = ()
+    autoClear: bool = True
+    capInterval: Annotated[int, Field(le=86_400)] = 30
+    uploadRetry: Annotated[int, Field(ge=0, le=1_000)] = 5
+    name: str = ""
+    capture: str = "auto"
+    maxFlows: Annotated[int, Field(ge=1, le=MAX_FLOWS)] = 65_536
+    tags: dict[str, str] = Field(default_factory=dict)
+    healthPort: Port | None = None
+    dumpLimit: Size = 2**30
+    channelLifetime: Annotated[int, Field(ge=1)] = 300
+
+    @field_validator("centerAddr")
+    @classmethod
+    def _center(cls, value: str) -> str:
+        split_address(value)
+        return value
+
+    @field_validator("networkDevs")
+    @classmethod
+    def _devices(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            try:
+                Pattern(text)
+            except re.error as error:
+                raise ValueError(
+                    f"is no device name and no regular expression: {error}; write a name as "
+                    "eth0, or an expression for the whole name as eth.*"
+                ) from error
+        return value
+
+    @field_validator("capInterval")
+    @classmethod
+    def _interval(cls, value: int) -> int:
+        return max(1, value)
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        fault = wire.name_fault(value) if value else None
+        if fault:
+            raise ValueError(fault)
+        return value
+
+    @field_validator("capture")
+    @classmethod
+    def _capture(cls, value: str) -> str:
+        known = ["auto", *engine_names()]
+        if value not in known:
+            raise ValueError(f"is no capture engine; use {', '.join(known)}")
+        return value
+
+    @field_validator("tags")
+    @classmethod
+    def _tags(cls, value: dict[str, str]) -> dict[str, str]:
+        if len(value) > wire.MAX_TAGS:
+            raise ValueError(f"are more than {wire.MAX_TAGS}")
+        for key, text in value.items():
+            if fault := wire.tag_key_fault(key):
+                raise ValueError(f"key {key!r} {fault}")
+            if fault := wire.name_fault(text):
+                raise ValueError(f"{key}: {text!r} {fault}")
+        return value
+
+    def probe_name(self, environment: Mapping[str, str] = os.environ) -> str:
+        """Who counts: ``name``, else ``$POD_NAMESPACE/$POD_NAME``, else the host's name."""
+        if self.name:
+            return self.name
+        pod = environment.get("POD_NAME")
+        if pod:
+            return f"{environment.get('POD_NAMESPACE', 'default')}/{pod}"
+        return socket.gethostname()
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """Host and port of ``host:port`` or ``[v6]:port``.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%]+)\]|([^\s:/\[\]]+)):(\d{1,5})", text)
+    if not match or not 1 <= int(match[3]) <= 65535:
+        raise ValueError("is not host:port or [v6]:port; write center.example:10080")
+    return match[1] or match[2], int(match[3])

@@ -1,0 +1,240 @@
+"""The ``replay`` engine: packets from a capture file, through scapy's pcap and pcapng readers.
+
+pcap and pcapng, micro- and nanoseconds, gzip too. Needs no privilege. scapy
+ends quietly where a file is cut off; this module does not.
+"""
+
+import gzip
+import io
+import logging
+import struct
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from wakizashi.errors import WakizashiError
+from wakizashi.model import Tally
+from wakizashi.probe.capture import Counts, Endpoint, Engine, FlowCounter, Tap
+from wakizashi.probe.devices import ARPHRD_LOOPBACK, Device
+from wakizashi.probe.packet import LOCATE, LinkType
+
+_OUTGOING = 4
+"""Packet type of Linux cooked captures: sent by the host itself."""
+
+
+class CaptureFileError(WakizashiError):
+    """A capture file is foreign, damaged, cut off, or of a kind that can't be read."""
+
+
+class _Watched(io.RawIOBase):
+    """A file that remembers whether a read got fewer bytes than it asked for, but not none."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.cut = False
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Read up to ``size`` bytes."""
+        data = self._file.read(size)
+        if 0 < len(data) < size:
+            self.cut = True
+        return data
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
+
+
+class _Warnings(logging.Handler):
+    """Collects what scapy's readers warn of, which is how they tell of a damaged file."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Remember a message."""
+        self.texts.append(record.getMessage())
+
+
+class ReplayEngine(Engine):
+    """Packets of one capture file; the "device" bears the file's name."""
+
+    rank = 100
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+
+    def obstacle(self) -> str | None:
+        """Needs a file."""
+        return None if self._path else "it reads a capture file; name one with --pcap"
+
+    def open(
+        self, device: Device, max_flows: int, endpoints: Collection[Endpoint]
+    ) -> "ReplayTap":
+        """Open the file.
+
+        Raises:
+            CaptureFileError: it can't be read, or is no capture file.
+        """
+        if self._path is None:
+            raise CaptureFileError("no capture file is named; use --pcap FILE")
+        return ReplayTap(self._path, FlowCounter(max_flows, endpoints))
+
+
+class ReplayTap(Tap):
+    """Reads packets up to a given time, one window after another."""
+
+    def __init__(self, path: Path, counter: FlowCounter) -> None:
+        from scapy.error import Scapy_Exception, log_runtime
+        from scapy.utils import RawPcapReader
+
+        self._path = path
+        self._counter = counter
+        self._passed = Tally()
+        self.until_ms: int | None = None
+        """:meth:`pump` stops before the first packet of this time or later; None for no end."""
+        self._log = log_runtime
+        self._warnings = _Warnings()
+        self._log.addHandler(self._warnings)
+        self._propagate, self._log.propagate = self._log.propagate, False
+        self._reader: Any = None
+        try:
+            self._file = _Watched(_open(path))
+            self._reader = RawPcapReader(cast(Any, self._file))
+        except (Scapy_Exception, EOFError, struct.error, gzip.BadGzipFile) as error:
+            self.close()
+            raise CaptureFileError(
+                f"--pcap: {path}: is no pcap or pcapng file ({error}); "
+                "name one written by tcpdump, dumpcap or wireshark"
+            ) from error
+        except OSError as error:
+            self.close()
+            raise CaptureFileError(f"--pcap: {path}: {error.strerror}") from error
+        self._next: tuple[int, bytes, int, int] | None = None
+        self._advance()
+
+    @property
+    def name(self) -> str:
+        """The name under which the file stands in for a device."""
+        return self._path.name
+
+    @property
+    def next_ms(self) -> int | None:
+        """Time of the next packet, ms of Unix time; None at the end of the file."""
+        return self._next[0] if self._next else None
+
+    def fileno(self) -> int | None:
+        """A file is not waited for."""
+        return None
+
+    def pump(self, budget: int) -> bool:
+        """Count up to ``budget`` packets from before ``until_ms``; whether there are more."""
+        while self._next and (self.until_ms is None or self._next[0] < self.until_ms):
+            if budget <= 0:
+                return True
+            budget -= 1
+            _, data, wire_length, link = self._next
+            self._count(data, wire_length, link)
+            self._advance()
+        return False
+
+    def _count(self, data: bytes, wire_length: int, link: int) -> None:
+        try:
+            pseudo_header, locate = LOCATE[LinkType(link)]
+        except ValueError:
+            known = ", ".join(f"{kind.name} ({kind.value})" for kind in LinkType)
+            raise CaptureFileError(
+                f"--pcap: {self._path}: link type {link} is not understood; there are {known}"
+            ) from None
+        if _is_second_sight(data, link):
+            return
+        size = max(wire_length, len(data)) - pseudo_header
+        if size <= 0:
+            return
+        self._passed += Tally(1, size)
+        self._counter.add(data, len(data), locate(data, len(data)), size)
+
+    def _advance(self) -> None:
+        try:
+            data, meta = next(self._reader)
+        except StopIteration:
+            self._check_end()
+            self._next = None
+            return
+        except (struct.error, EOFError, IndexError) as error:
+            raise self._damaged(str(error)) from error
+        if len(data) < min(getattr(meta, "caplen", 0), 65_535):
+            raise self._damaged("the last packet is cut off")
+        self._check_warnings()
+        if hasattr(meta, "sec"):
+            divisor = 1_000_000 if self._reader.nano else 1_000
+            time_ms = meta.sec * 1_000 + meta.usec // divisor
+            link = (
+                self._reader.linktype & 0xFFFF
+            )  # the rest says how long a check sequence is
+        else:
+            if meta.tshigh is None:
+                raise self._damaged("it has packets without a time")
+            ticks = meta.tshigh << 32 | meta.tslow
+            time_ms = ticks * 1_000 // int(meta.tsresol)
+            link = meta.linktype
+        self._next = (time_ms, data, meta.wirelen, link)
+
+    def _check_warnings(self) -> None:
+        real = [
+            text for text in self._warnings.texts if "has been truncated" not in text
+        ]
+        if real:
+            raise self._damaged(real[0])
+
+    def _check_end(self) -> None:
+        self._check_warnings()
+        if self._file.cut or self._file.read(1):
+            raise self._damaged("it ends in the middle of a packet")
+
+    def _damaged(self, reason: str) -> CaptureFileError:
+        return CaptureFileError(
+            f"--pcap: {self._path}: damaged or cut off: {reason}; nothing of it was sent; "
+            "mend it (`editcap` or `pcapfix`) and try again"
+        )
+
+    def take(self) -> Counts:
+        """Counts since the last call."""
+        return self._counter.take()
+
+    def take_passed(self) -> Tally:
+        """Packets and bytes read since the last call: the file's own account, for the ledger."""
+        passed, self._passed = self._passed, Tally()
+        return passed
+
+    def set_endpoints(self, endpoints: Collection[Endpoint]) -> None:
+        """Replace the center's endpoints."""
+        self._counter.set_endpoints(endpoints)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._log.removeHandler(self._warnings)
+        self._log.propagate = self._propagate
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+
+def _open(path: Path) -> BinaryIO:
+    file = open(path, "rb")  # noqa: SIM115 - the tap closes it
+    magic = file.read(2)
+    file.seek(0)
+    return cast(BinaryIO, gzip.open(file)) if magic == b"\x1f\x8b" else file
+
+
+def _is_second_sight(data: bytes, link: int) -> bool:
+    """Whether a cooked packet is the outgoing copy of a loopback packet, which comes in as well."""
+    if link == LinkType.LINUX_SLL and len(data) >= 4:
+        kind, hardware = data[1], data[2] << 8 | data[3]
+    elif link == LinkType.LINUX_SLL2 and len(data) >= 11:
+        kind, hardware = data[10], data[8] << 8 | data[9]
+    else:
+        return False
+    return kind == _OUTGOING and hardware == ARPHRD_LOOPBACK

@@ -1,0 +1,151 @@
+"""The ``scapy`` engine: scapy opens the socket, packets are decoded by hand, without dissection.
+
+Why not ``recv_raw``: ``docs/decisions/0003``. Lost may be what the kernel can't
+queue in the socket's buffer; it says how many packets that were.
+"""
+
+import contextlib
+import socket
+import struct
+from collections.abc import Collection
+
+from wakizashi.probe import packet
+from wakizashi.probe.capture import (
+    CaptureError,
+    Counts,
+    Endpoint,
+    Engine,
+    FlowCounter,
+    Tap,
+)
+from wakizashi.probe.devices import ARPHRD_LOOPBACK, Device
+
+BUFFER_BYTES = 32 * 1024 * 1024
+SNAP_BYTES = 256
+"""Enough for Ethernet, tags, and IPv6 with extension headers up to the TCP ports."""
+
+_SOL_PACKET = 263
+_PACKET_STATISTICS, _PACKET_AUXDATA, _PACKET_IGNORE_OUTGOING = 6, 8, 23
+_SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 33, 35
+_TP_STATUS_VLAN_VALID = 0x10
+_VLAN_TAG_BYTES = 4
+# struct tpacket_auxdata: status, len, snaplen, mac, net, vlan_tci, vlan_tpid
+_AUXDATA = struct.Struct("=IIIHHHH")
+_ANCILLARY_BYTES = socket.CMSG_SPACE(_AUXDATA.size)
+_STATISTICS = struct.Struct("=II")
+
+NO_PRIVILEGE = (
+    "CAP_NET_RAW is missing, so nothing can be captured; run as root, or grant it: "
+    "`setcap cap_net_raw+ep` on the binary, `AmbientCapabilities=CAP_NET_RAW` in systemd, "
+    "`securityContext.capabilities.add: [NET_RAW]` in Kubernetes"
+)
+
+
+class ScapyEngine(Engine):
+    """Packets through scapy's listening socket."""
+
+    rank = 30
+
+    def obstacle(self) -> str | None:
+        """Needs CAP_NET_RAW."""
+        try:
+            socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0).close()
+        except PermissionError:
+            return NO_PRIVILEGE
+        except OSError as error:
+            return f"this kernel has no packet sockets ({error.strerror})"
+        return None
+
+    def open(
+        self, device: Device, max_flows: int, endpoints: Collection[Endpoint]
+    ) -> Tap:
+        """Listen on a device, packets out as well as in, not promiscuous."""
+        return ScapyTap(device, FlowCounter(max_flows, endpoints))
+
+
+class ScapyTap(Tap):
+    """One device, one packet socket."""
+
+    def __init__(self, device: Device, counter: FlowCounter) -> None:
+        from scapy.arch.linux import L2ListenSocket
+
+        self._counter = counter
+        self._locate = packet.ethernet if device.has_ethernet_header else packet.raw_ip
+        self._buffer = bytearray(SNAP_BYTES)
+        self._view = memoryview(self._buffer)
+        try:
+            self._listener = L2ListenSocket(iface=device.name, promisc=False)
+            self._socket: socket.socket = self._listener.ins
+            self._configure(device)
+        except PermissionError as error:
+            raise CaptureError(f"networkDevs: {device.name}: {NO_PRIVILEGE}") from error
+        except OSError as error:
+            raise CaptureError(
+                f"networkDevs: {device.name}: can't capture it: {error.strerror}"
+            ) from error
+        self._drops()  # those from before we listened
+
+    def _configure(self, device: Device) -> None:
+        self._socket.setblocking(False)
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 0)
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, BUFFER_BYTES)
+        except PermissionError:  # without CAP_NET_ADMIN, what net.core.rmem_max permits
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
+        if device.link_type == ARPHRD_LOOPBACK:
+            # Loopback packets pass a tap twice, on the way out and in; count them once.
+            self._socket.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
+
+    def fileno(self) -> int:
+        """Readable when packets wait."""
+        return self._socket.fileno()
+
+    def pump(self, budget: int) -> bool:
+        """Count packets until none waits or the budget is spent."""
+        receive, buffers = self._socket.recvmsg_into, [self._buffer]
+        view, locate, add = self._view, self._locate, self._counter.add
+        for _ in range(budget):
+            try:
+                size, ancillary, _, _ = receive(
+                    buffers, _ANCILLARY_BYTES, socket.MSG_DONTWAIT | socket.MSG_TRUNC
+                )
+            except BlockingIOError:
+                return False
+            except OSError:  # ENETDOWN, said once when the device goes down or away
+                return False
+            length = min(size, SNAP_BYTES)
+            for level, kind, data in ancillary:
+                if (
+                    level == _SOL_PACKET
+                    and kind == _PACKET_AUXDATA
+                    and len(data) == _AUXDATA.size
+                    and _AUXDATA.unpack(data)[0] & _TP_STATUS_VLAN_VALID
+                ):
+                    size += _VLAN_TAG_BYTES  # the kernel stripped a tag
+            add(view, length, locate(view, length), size)
+        return True
+
+    def take(self) -> Counts:
+        """Counts so far, with the kernel's drops."""
+        counts = self._counter.take()
+        counts.dropped_packets = self._drops()
+        return counts
+
+    def _drops(self) -> int:
+        try:
+            data = self._socket.getsockopt(
+                _SOL_PACKET, _PACKET_STATISTICS, _STATISTICS.size
+            )
+        except OSError:  # the device is gone
+            return 0
+        return int(_STATISTICS.unpack(data)[1])
+
+    def set_endpoints(self, endpoints: Collection[Endpoint]) -> None:
+        """Replace the center's endpoints."""
+        self._counter.set_endpoints(endpoints)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._view.release()
+        with contextlib.suppress(OSError):
+            self._listener.close()

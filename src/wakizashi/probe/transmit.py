@@ -1,0 +1,332 @@
+"""Delivery: what waits in the dump directory goes to the center, until it is acknowledged.
+
+One delivery is one ``Transmit`` call: opened when windows wait, closed when the
+last ack is in. Runs on a thread of its own. Nothing is lost here: a window
+leaves the dump directory on the center's word alone.
+
+The probe resolves the center's name itself and connects to one address at a
+time, and tells capture of an address before it connects to it; so the probe's
+own packets are never counted as traffic (``docs/decisions/0001``).
+"""
+
+import logging
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from wakizashi.errors import Retryable, WakizashiError
+from wakizashi.files import Entry
+from wakizashi.probe.capture import Endpoint
+from wakizashi.probe.config import split_address
+from wakizashi.probe.dump import Dump
+from wakizashi.probe.stats import ProbeStats
+from wakizashi.telemetry import Throttle
+from wakizashi.v1 import traffic_pb2 as pb
+
+_log = logging.getLogger(__name__)
+
+_SERVICE = pb.DESCRIPTOR.services_by_name["TrafficCenter"]
+METHOD = f"/{_SERVICE.full_name}/{_SERVICE.methods_by_name['Transmit'].name}"
+
+BATCH_BYTES = 4 * 1024 * 1024
+BATCH_WINDOWS = 256
+CALL_SECONDS = 30.0
+SLOWEST_BYTES_PER_SECOND = 16 * 1024
+"""A call may take ``CALL_SECONDS``, and longer by what this rate needs for its bytes."""
+
+BACKOFF_SECONDS = (0.2, 5.0)
+REMEMBER_SECONDS = 120.0
+"""How long packets of an address that the name no longer has still count as own."""
+
+_OPTIONS = (
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_retries", 0),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One address of the center."""
+
+    packed: bytes
+    target: str
+    """As gRPC wants it: ``ipv4:192.0.2.1:10080``."""
+
+
+class Center:
+    """The center's name, and the addresses it has and had."""
+
+    def __init__(
+        self, address: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.name = address
+        self._host, self.port = split_address(address)
+        self._clock = clock
+        self._seen: dict[bytes, float] = {}
+
+    def resolve(self) -> list[Address]:
+        """The addresses the name has now, in random order.
+
+        Raises:
+            Retryable: the name has none, or nobody can be asked.
+        """
+        try:
+            found = socket.getaddrinfo(self._host, self.port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise Retryable(
+                f"centerAddr: {self.name}: the name has no address: {reason}; "
+                "mend centerAddr, or the name service"
+            ) from error
+        addresses = {}
+        for family, _, _, _, peer in found:
+            text = str(peer[0])
+            packed = socket.inet_pton(family, text.partition("%")[0])
+            v6 = family == socket.AF_INET6
+            host = f"ipv6:[{text.replace('%', '%25')}]" if v6 else f"ipv4:{text}"
+            addresses[packed] = Address(packed, f"{host}:{self.port}")
+            self._seen[packed] = self._clock()
+        return random.sample(list(addresses.values()), len(addresses))
+
+    def endpoints(self) -> frozenset[Endpoint]:
+        """What counts as own traffic: the addresses of now, and those of a while ago."""
+        oldest = self._clock() - REMEMBER_SECONDS
+        newest = max(self._seen.values(), default=0.0)
+        return frozenset(
+            (packed, self.port)
+            for packed, seen in self._seen.items()
+            if seen >= oldest or seen == newest
+        )
+
+
+class Transmitter:
+    """Delivers what waits. :meth:`run` is a thread's work; :meth:`deliver` one attempt."""
+
+    def __init__(
+        self,
+        dump: Dump,
+        center: Center,
+        *,
+        upload_retry: int,
+        interval_seconds: int,
+        channel_lifetime_seconds: float,
+        announce: Callable[[frozenset[Endpoint]], None],
+        stats: ProbeStats,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._dump, self._center, self._stats = dump, center, stats
+        self._retries, self._interval = upload_retry, interval_seconds
+        self._lifetime = channel_lifetime_seconds
+        self._announce = announce
+        self._clock = clock
+        self._throttle = Throttle(_log, clock)
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._deadline: float | None = None
+        self._channel: grpc.Channel | None = None
+        self._channel_target = ""
+        self._channel_until = 0.0
+        self._not_before = 0.0
+        self._call: Any = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Deliver on a thread, until :meth:`stop`."""
+        self._thread = threading.Thread(target=self._run, name="transmit", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """A window was closed."""
+        self._wake.set()
+
+    def stop(self, deadline: float) -> None:
+        """Deliver what waits once more and end, at monotonic time ``deadline`` at the latest."""
+        self._deadline = deadline
+        self._stopping.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(max(0.0, deadline - self._clock()))
+            if self._thread.is_alive() and self._call is not None:
+                self._call.cancel()
+                self._thread.join(1.0)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._wake.wait(self._interval)
+            self._wake.clear()
+            # A fleet closes its windows at the same moment; do not speak all at once.
+            spread = random.uniform(0.0, min(1.0, self._interval / 10))
+            self._stopping.wait(max(spread, self._not_before - self._clock()))
+            self.deliver_with_retries()
+        if self._stopping.is_set():
+            self.deliver_with_retries()
+        self._close_channel()
+
+    def deliver_with_retries(self) -> bool:
+        """Deliver all that waits, with up to ``uploadRetry`` immediate retries; whether it went."""
+        for attempt in range(1 + self._retries):
+            if self._past_deadline():
+                break
+            try:
+                self.deliver()
+            except Retryable as error:
+                self._stats.delivery_failures += 1
+                waiting = len(self._dump.directory.pending())
+                self._throttle.warning(
+                    "delivery",
+                    f"{error}; {waiting} windows wait in {self._dump.directory.path}",
+                )
+                if self._not_before > self._clock() and not self._stopping.is_set():
+                    break
+                if attempt < self._retries:
+                    low, high = BACKOFF_SECONDS
+                    pause = min(high, low * 2**attempt) * random.uniform(0.5, 1.5)
+                    if self._stopping.is_set():
+                        left = (self._deadline or 0.0) - self._clock()
+                        time.sleep(max(0.0, min(pause, left)))
+                    else:
+                        self._stopping.wait(pause)
+            except (WakizashiError, OSError, ValueError) as error:
+                self._throttle.error(
+                    "trouble", f"delivery failed unexpectedly: {error!r}"
+                )
+                break
+            else:
+                if self._throttle.clear("delivery"):
+                    _log.info("delivery to %s works again", self._center.name)
+                return True
+        return False
+
+    def _past_deadline(self) -> bool:
+        return self._deadline is not None and self._clock() >= self._deadline
+
+    def deliver(self) -> None:
+        """Deliver everything that waits.
+
+        Raises:
+            Retryable: some of it is still to be delivered.
+        """
+        while entries := self._dump.directory.pending():
+            batch = self._read_batch(entries)
+            if batch:
+                self._send(batch)
+
+    def _read_batch(self, entries: list[Entry]) -> list[tuple[Entry, list[bytes]]]:
+        batch: list[tuple[Entry, list[bytes]]] = []
+        size = 0
+        for entry in entries[:BATCH_WINDOWS]:
+            if batch and size + entry.size > BATCH_BYTES:
+                break
+            chunks = self._dump.directory.read(entry)
+            self._dump.tell_bad()
+            if chunks is not None:
+                batch.append((entry, chunks))
+                size += entry.size
+        return batch
+
+    def _send(self, batch: list[tuple[Entry, list[bytes]]]) -> None:
+        waiting = {_identity(chunks[0]): entry for entry, chunks in batch}
+        chunks = [chunk for _, window in batch for chunk in window]
+        size = sum(map(len, chunks))
+        timeout = CALL_SECONDS + size / SLOWEST_BYTES_PER_SECOND
+        if self._deadline is not None:
+            timeout = max(0.1, min(timeout, self._deadline - self._clock()))
+        faults = []
+        for channel, target in self._channels():
+            try:
+                trouble = self._call_once(channel, chunks, timeout, waiting)
+            except grpc.RpcError as error:
+                self._close_channel()
+                faults.append(_reason(error, target))
+                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    break
+                continue
+            if not waiting:
+                return
+            if trouble is None:
+                self._close_channel()
+                trouble = f"{target} ended the call before it acknowledged all windows"
+            faults.append(trouble)
+            break
+        raise Retryable(
+            f"centerAddr: {self._center.name}: not delivered: {'; '.join(faults)}"
+        )
+
+    def _call_once(
+        self,
+        channel: grpc.Channel,
+        chunks: list[bytes],
+        timeout: float,
+        waiting: dict[tuple[str, int], Entry],
+    ) -> str | None:
+        """One call; what is acknowledged leaves ``waiting``. The center's reason to retry, if any."""
+        transmit: Any = channel.stream_stream(
+            METHOD,
+            request_serializer=None,
+            response_deserializer=pb.WindowAck.FromString,
+        )
+        trouble = None
+        self._call = call = transmit(iter(chunks), timeout=timeout)
+        try:
+            for ack in call:
+                name = (ack.probe, ack.start_unix_ms)
+                if name not in waiting:
+                    continue
+                if ack.status == pb.WINDOW_STATUS_STORED:
+                    self._dump.delivered(waiting.pop(name))
+                elif ack.status == pb.WINDOW_STATUS_REJECTED:
+                    self._dump.rejected(waiting.pop(name), ack.reason)
+                else:
+                    delay = min(ack.retry_delay_ms / 1000, self._interval)
+                    self._not_before = max(self._not_before, self._clock() + delay)
+                    trouble = f"the center asks to try later: {ack.reason}"
+        finally:
+            self._call = None
+        return trouble
+
+    def _channels(self) -> Any:
+        """The channel in use, or new ones: one after another to each of the center's addresses."""
+        if self._channel is not None and self._clock() < self._channel_until:
+            yield self._channel, self._channel_target
+            if self._channel is not None:
+                return
+        self._close_channel()
+        addresses = self._center.resolve()
+        self._announce(self._center.endpoints())
+        for address in addresses:
+            options = (*_OPTIONS, ("grpc.default_authority", self._center.name))
+            self._channel = grpc.insecure_channel(address.target, options=options)
+            self._channel_target = address.target
+            self._channel_until = self._clock() + self._lifetime * random.uniform(
+                0.8, 1.0
+            )
+            yield self._channel, address.target
+
+    def _close_channel(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+
+
+def _identity(chunk: bytes) -> tuple[str, int]:
+    head = pb.WindowChunk.FromString(chunk)
+    return head.probe, head.start_unix_ms
+
+
+def _reason(error: Any, target: str) -> str:
+    """One line of what gRPC says of a failed call."""
+    code, details = error.code(), " ".join(str(error.details()).split())
+    if "Connection refused" in details:
+        return f"{target}: connection refused; is the center running there?"
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return f"{target}: no answer in time"
+    return f"{target}: {code.name}: {details[:300]}"

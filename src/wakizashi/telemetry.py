@@ -1,0 +1,193 @@
+"""What operators see: log lines, and an HTTP port with health and metrics.
+
+Logs go to standard error, one line each. A repeated trouble is logged at most
+once a minute (:class:`Throttle`), with how often it was seen.
+"""
+
+import http.server
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+from wakizashi.errors import WakizashiError
+
+LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
+"""``logLev`` 0 to 4."""
+
+REPEAT_SECONDS = 60.0
+
+
+class _Formatter(logging.Formatter):
+    converter = staticmethod(time.gmtime)
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
+
+    def formatException(
+        self,
+        ei: tuple[type[BaseException], BaseException, TracebackType | None]
+        | tuple[None, None, None],
+    ) -> str:
+        """No traceback ever reaches a user, unless he asked for debug messages."""
+        return (
+            super().formatException(ei) if logging.root.level <= logging.DEBUG else ""
+        )
+
+
+def setup_logging(level: int, program: str) -> None:
+    """Log to standard error from ``level`` (0 debug to 4 fatal) on."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        _Formatter(f"%(asctime)s %(levelname)s {program}: %(message)s")
+    )
+    logging.root.handlers[:] = [handler]
+    logging.root.setLevel(LEVELS[level])
+    # Other people's libraries speak when it is serious.
+    for name in ("grpc", "urllib3", "asyncio", "scapy"):
+        logging.getLogger(name).setLevel(max(LEVELS[level], logging.ERROR))
+
+
+class Throttle:
+    """Logs a repeated trouble at most once a minute for each key. Threads may share it."""
+
+    def __init__(
+        self, logger: logging.Logger, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._logger = logger
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._seen: dict[str, tuple[float, int]] = {}
+
+    def warning(self, key: str, message: str) -> None:
+        """Log a warning unless one of ``key`` was logged less than a minute ago."""
+        self._log(logging.WARNING, key, message)
+
+    def error(self, key: str, message: str) -> None:
+        """Log an error unless one of ``key`` was logged less than a minute ago."""
+        self._log(logging.ERROR, key, message)
+
+    def clear(self, key: str) -> bool:
+        """Forget ``key``, for the trouble is over; whether there was any."""
+        with self._lock:
+            return self._seen.pop(key, None) is not None
+
+    def _log(self, level: int, key: str, message: str) -> None:
+        now = self._clock()
+        with self._lock:
+            last, suppressed = self._seen.get(key, (float("-inf"), 0))
+            if now - last < REPEAT_SECONDS:
+                self._seen[key] = (last, suppressed + 1)
+                return
+            self._seen[key] = (now, 0)
+        more = f" ({suppressed} more times since)" if suppressed else ""
+        self._logger.log(level, "%s%s", message, more)
+
+
+class HealthServer:
+    """``/healthz``, ``/readyz`` and ``/metrics`` over HTTP, on threads of its own.
+
+    Args:
+        host: address to listen on.
+        port: TCP port; 0 takes a free one.
+        key: the configuration key of the port, for messages.
+        live: None while the process works, else what does not.
+        ready: None while it takes work, else why not.
+        metrics: the metrics in Prometheus' text format.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        key: str,
+        live: Callable[[], str | None],
+        ready: Callable[[], str | None],
+        metrics: Callable[[], bytes],
+    ) -> None:
+        self._host, self._port, self._key = host, port, key
+        self._routes: dict[str, Callable[[], tuple[int, bytes]]] = {
+            "/healthz": lambda: _state(live()),
+            "/readyz": lambda: _state(ready()),
+            "/metrics": lambda: (200, metrics()),
+        }
+        self._server: http.server.ThreadingHTTPServer | None = None
+
+    @property
+    def port(self) -> int:
+        """The port listened on."""
+        return self._server.server_port if self._server else self._port
+
+    def start(self) -> None:
+        """Listen.
+
+        Raises:
+            WakizashiError: the port is taken, or not allowed.
+        """
+        try:
+            self._server = _server_class(self._host)(
+                (self._host, self._port), _handler(self._routes)
+            )
+        except OSError as error:
+            raise WakizashiError(
+                f"{self._key}: can't listen on {self._host}:{self._port}: {error.strerror}; "
+                f"choose another {self._key}, or stop what uses it"
+            ) from error
+        self._server.daemon_threads = True
+        threading.Thread(
+            target=self._server.serve_forever, name="health", daemon=True
+        ).start()
+
+    def close(self) -> None:
+        """Stop listening."""
+        if self._server:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
+
+
+def _state(trouble: str | None) -> tuple[int, bytes]:
+    return (200, b"ok\n") if trouble is None else (503, f"{trouble}\n".encode())
+
+
+def _server_class(host: str) -> type[http.server.ThreadingHTTPServer]:
+    import socket
+
+    class Server(http.server.ThreadingHTTPServer):
+        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+
+        def server_bind(self) -> None:
+            """Bind without the look-up of the own name that HTTPServer makes, which may block."""
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self.socket.bind(self.server_address)
+            self.server_address = self.socket.getsockname()
+            self.server_name, self.server_port = host, self.server_address[1]
+
+    return Server
+
+
+def _handler(
+    routes: dict[str, Callable[[], tuple[int, bytes]]],
+) -> type[http.server.BaseHTTPRequestHandler]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        timeout = 10.0
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            route = routes.get(path)
+            text = f"no {path}; there are {', '.join(routes)}\n".encode()
+            status, body = route() if route else (404, text)
+            self.send_response(status)
+            kind = "version=0.0.4; " if path == "/metrics" else ""
+            self.send_header("Content-Type", f"text/plain; {kind}charset=utf-8")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Requests of health checks are no news."""
+
+    return Handler
