@@ -135,6 +135,7 @@ def load(
     *,
     overrides: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
+    defaults: Mapping[str, Any] | None = None,
 ) -> Model:
     """Load and validate a configuration.
 
@@ -143,6 +144,7 @@ def load(
         path: the YAML file; None for defaults alone.
         overrides: ``KEY=VALUE`` flags, levels joined by dots, values as YAML.
         environment: ``os.environ`` if None.
+        defaults: values for top-level keys that nothing else sets, over the model's own.
 
     Raises:
         ConfigError: with every fault found, a line each.
@@ -158,8 +160,9 @@ def load(
             faults.append(f"--set {override}: has no '='; write --set KEY=VALUE")
             continue
         _put(
-            data, tuple(key.split(".")), text, _Source(f"--set {key}"), sources, faults
+            data, tuple(key.split(".")), text, _Source("--set"), sources, faults
         )
+    data = {**(defaults or {}), **data}
     config: Model | None = None
     try:
         config = model.model_validate(data)

@@ -32,6 +32,12 @@ def guard(program: str, main: Callable[[], None]) -> NoReturn:
     sys.exit(EXIT_OK)
 
 
+def leave_at_once() -> NoReturn:
+    """What a second signal does."""
+    os.write(2, b"second signal: leaving at once\n")
+    os._exit(EXIT_RUNTIME)
+
+
 class StopSignal:
     """SIGTERM and SIGINT as something to wait for: readable, and ``requested`` is true.
 
@@ -60,7 +66,6 @@ class StopSignal:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
-            os.write(2, b"second signal: leaving at once\n")
-            os._exit(EXIT_RUNTIME)
+            leave_at_once()
         self.requested = True
         os.write(self._writer, b"x")

@@ -1,0 +1,5 @@
+"""``python -m wakizashi.center``."""
+
+from wakizashi.center.cli import main
+
+main()

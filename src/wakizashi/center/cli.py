@@ -1,0 +1,59 @@
+"""The command ``center``."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from wakizashi.lifecycle import guard
+from wakizashi.telemetry import setup_logging
+from wakizashi.version import version_text
+
+
+def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(version_text("center"))
+        context.exit()
+
+
+@click.command(name="center", context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "-c", "--config", "path", type=click.Path(path_type=Path), help="YAML file."
+)
+@click.option("--check", is_flag=True, help="Check the configuration and exit.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set a key over file and environment; may be repeated.",
+)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version
+)
+def command(path: Path | None, check: bool, overrides: tuple[str, ...]) -> None:
+    """Take windows from probes, aggregate them, and write them to a backend."""
+
+    def work() -> None:
+        from wakizashi.center.config import load_center
+
+        config = load_center(path, overrides)
+        setup_logging(config.logLev, "center")
+        if check:
+            click.echo(f"{path or 'defaults'}: ok")
+            return
+        # The core writes to standard error by itself; we say what matters.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+        from wakizashi.center.app import run
+
+        asyncio.run(run(config))
+
+    guard("center", work)
+
+
+def main() -> None:
+    """Entry point."""
+    command(prog_name="center")
+    sys.exit(0)

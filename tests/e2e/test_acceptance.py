@@ -1,0 +1,185 @@
+"""The original's acceptance test, with real parts, and the same under faults.
+
+nginx with a probe beside it, a center elsewhere, InfluxDB behind; requests by
+curl; the record is in InfluxDB, exact to the byte.
+"""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.lab import Lab, lab, wait_for
+
+FILES = {"small.bin": 12_345, "large.bin": 3_000_000}
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture
+def ground(tmp_path: Path) -> Iterator[Lab]:
+    """A lab with nginx and InfluxDB running."""
+    missing = [
+        name
+        for name in ("nginx", "influxd", "tcpdump", "curl", "nsenter")
+        if not any(
+            os.access(Path(folder) / name, os.X_OK)
+            for folder in (*os.environ["PATH"].split(":"), "/usr/sbin")
+        )
+    ]
+    if os.geteuid() != 0 or missing:
+        reason = f"needs root and {', '.join(missing) or 'nothing else'}"
+        if "CI" in os.environ:
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with lab(tmp_path) as made:
+        made.nginx(FILES)
+        yield made
+
+
+def fetch_all(ground: Lab) -> None:
+    """Every file once, over both families."""
+    for name, size in FILES.items():
+        ground.fetch(name, size)
+
+
+def next_windows(ground: Lab, count: int) -> None:
+    """Wait until the probe has closed so many windows more."""
+    dump = ground.folder / "dump"
+
+    def newest() -> str:
+        return max((path.name for path in dump.rglob("*.window")), default="")
+
+    for _ in range(count):
+        before = newest()
+        wait_for("a window to close", lambda before=before: newest() > before)  # type: ignore[misc]  # mypy does not infer a lambda with defaults
+
+
+def check(ground: Lab) -> None:
+    """What InfluxDB has equals what the wire carried, and the ledger balances; nothing waits."""
+    recorded = ground.recorded()
+    expected: dict[tuple[str, str], int] = {}
+    for pairs, _, _ in recorded.values():
+        for pair, size in pairs.items():
+            expected[pair] = expected.get(pair, 0) + size
+
+    def nothing_waits() -> bool:
+        folders = (ground.folder / "dump", ground.folder / "recovery")
+        return not any(list(folder.glob("*.window")) for folder in folders)
+
+    wait_for("everything to be stored", nothing_waits)
+    rows = ground.influx("SELECT sum(size) AS size FROM traffic GROUP BY srcIP, dstIP")
+    stored = {(row["srcIP"], row["dstIP"]): row["size"] for row in rows}
+    assert stored == expected
+    assert expected["10.77.1.1", "10.77.1.2"] > sum(FILES.values())
+    assert expected["fd77:1::1", "fd77:1::2"] > sum(FILES.values())
+    assert not any("10.77.2.2" in pair for pair in stored), "probe to center is in the database"
+
+    fields = ("device", "counted", "own", "non_ip", "dropped")
+    select = ", ".join(
+        f"sum({field}_{unit}) AS {field}_{unit}" for field in fields for unit in ("bytes", "packets")
+    )
+    ledger = ground.influx(f"SELECT {select} FROM traffic_ledger GROUP BY device")
+    assert {row["device"] for row in ledger} == {"web0", "web1"}
+    for row in ledger:
+        for unit in ("bytes", "packets"):
+            fate = sum(row[f"{field}_{unit}"] for field in fields[1:])
+            assert row[f"device_{unit}"] == fate, row
+        pairs, own, arp = recorded[row["device"]]
+        assert row["counted_bytes"] == sum(pairs.values())
+        assert row["own_bytes"] == own
+        assert row["non_ip_bytes"] >= arp
+        assert row["dropped_packets"] == 0
+
+
+def test_one_request_is_in_influxdb_to_the_byte(ground: Lab) -> None:
+    ground.influxd()
+    center = ground.start_center()
+    probe = ground.start_probe()
+    ground.record()
+    fetch_all(ground)
+    next_windows(ground, 2)
+    assert probe.stop() == 0
+    check(ground)
+    assert center.stop() == 0
+
+
+def test_center_over_ipv6(ground: Lab) -> None:
+    ground.influxd()
+    ground.start_center(host="::")
+    probe = ground.start_probe(center="[fd77:2::2]:10080")
+    ground.record()
+    fetch_all(ground)
+    next_windows(ground, 1)
+    assert probe.stop() == 0
+    check(ground)
+
+
+def test_center_starts_after_the_probe(ground: Lab) -> None:
+    ground.influxd()
+    probe = ground.start_probe(uploadRetry=0)
+    ground.record()
+    fetch_all(ground)
+    next_windows(ground, 2)
+    ground.start_center()
+    fetch_all(ground)
+    next_windows(ground, 2)
+    assert probe.stop() == 0
+    check(ground)
+
+
+def test_center_is_killed_and_restarted_in_the_middle(ground: Lab) -> None:
+    ground.influxd()
+    center = ground.start_center()
+    probe = ground.start_probe()
+    ground.record()
+    fetch_all(ground)
+    next_windows(ground, 1)
+    fetch_all(ground)
+    assert center.stop(signal.SIGKILL) == -signal.SIGKILL
+    fetch_all(ground)
+    next_windows(ground, 2)
+    ground.start_center()
+    fetch_all(ground)
+    next_windows(ground, 2)
+    assert probe.stop() == 0
+    check(ground)
+
+
+def test_influxdb_is_stopped_for_some_intervals(ground: Lab) -> None:
+    influxd = ground.influxd()
+    ground.start_center()
+    probe = ground.start_probe()
+    ground.record()
+    fetch_all(ground)
+    next_windows(ground, 1)
+    influxd.stop()
+    fetch_all(ground)
+    next_windows(ground, 3)
+    wait_for(
+        "windows in the recovery directory",
+        lambda: list((ground.folder / "recovery").glob("*.window")),
+    )
+    ground.influxd()
+    fetch_all(ground)
+    next_windows(ground, 1)
+    assert probe.stop() == 0
+    check(ground)
+
+
+def test_probe_is_stopped_while_the_center_is_away_and_started_again(ground: Lab) -> None:
+    ground.influxd()
+    probe = ground.start_probe(uploadRetry=0)
+    ground.record()
+    fetch_all(ground)
+    next_windows(ground, 1)
+    assert probe.stop() == 0
+    assert list((ground.folder / "dump").glob("*.window")), "the windows must be kept"
+    ground.start_center()
+    probe = ground.start_probe()
+    fetch_all(ground)
+    next_windows(ground, 1)
+    assert probe.stop() == 0
+    check(ground)

@@ -1,0 +1,283 @@
+"""Delivery against a center that answers as told: acks, retries, lost connections."""
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from wakizashi import wire
+from wakizashi.errors import Retryable
+from wakizashi.model import Window
+from wakizashi.probe.capture import Endpoint
+from wakizashi.probe.dump import Dump
+from wakizashi.probe.stats import ProbeStats
+from wakizashi.probe.transmit import Center, Transmitter
+from wakizashi.v1 import traffic_pb2 as pb
+from wakizashi.v1 import traffic_pb2_grpc as pb_grpc
+
+Script = Callable[[pb.WindowChunk, Any], pb.WindowAck | None]
+
+
+class FakeCenter(pb_grpc.TrafficCenterServicer):
+    """Answers each chunk as the script says, and remembers what came."""
+
+    def __init__(self) -> None:
+        self.starts: list[int] = []
+        self.calls = 0
+        self.script: Script = lambda chunk, _: stored(chunk)
+
+    def Transmit(  # noqa: N802 - the generated name
+        self, request_iterator: Iterator[pb.WindowChunk], context: Any
+    ) -> Iterator[pb.WindowAck]:
+        self.calls += 1
+        for chunk in request_iterator:
+            self.starts.append(chunk.start_unix_ms)
+            ack = self.script(chunk, context)
+            if ack is not None:
+                yield ack
+
+
+def ack(chunk: pb.WindowChunk, status: pb.WindowStatus, **fields: Any) -> pb.WindowAck:
+    return pb.WindowAck(
+        probe=chunk.probe, start_unix_ms=chunk.start_unix_ms, status=status, **fields
+    )
+
+
+def stored(chunk: pb.WindowChunk) -> pb.WindowAck:
+    return ack(chunk, pb.WINDOW_STATUS_STORED)
+
+
+@pytest.fixture
+def fake() -> Iterator[tuple[FakeCenter, int]]:
+    center = FakeCenter()
+    server = grpc.server(futures.ThreadPoolExecutor(4))
+    pb_grpc.add_TrafficCenterServicer_to_server(center, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield center, port
+    server.stop(None).wait()
+
+
+class Side:
+    """A probe's delivery side with three windows waiting."""
+
+    def __init__(self, folder: Path, port: int, *, auto_clear: bool = True) -> None:
+        self.stats = ProbeStats()
+        self.dump = Dump(
+            folder / "dump", limit_bytes=10**6, auto_clear=auto_clear, stats=self.stats
+        )
+        self.dump.open()
+        for number in (1, 2, 3):
+            self.dump.save(Window("p", number * 1000, number * 1000 + 500, number, (), (), ()))
+        self.announced: list[frozenset[Endpoint]] = []
+        self.transmitter = Transmitter(
+            self.dump,
+            Center(f"127.0.0.1:{port}"),
+            upload_retry=0,
+            interval_seconds=1,
+            channel_lifetime_seconds=300,
+            announce=self.announced.append,
+            stats=self.stats,
+        )
+
+    @property
+    def waiting(self) -> list[int]:
+        return [entry.start_ms for entry in self.dump.directory.pending()]
+
+    @property
+    def kept(self) -> list[int]:
+        return [entry.start_ms for entry, _ in self.dump.directory.sent()]
+
+
+def test_all_windows_go_in_one_call_and_the_newest_is_remembered(
+    tmp_path: Path, fake: tuple[FakeCenter, int]
+) -> None:
+    center, port = fake
+    side = Side(tmp_path, port)
+    side.transmitter.deliver()
+    assert center.starts == [1000, 2000, 3000]
+    assert center.calls == 1
+    assert side.waiting == []
+    assert side.kept == [3000]
+    assert side.dump.directory.last_identity("p") == (3000, 3)
+    assert side.stats.windows_delivered == 3
+
+
+def test_without_auto_clear_all_are_kept(tmp_path: Path, fake: tuple[FakeCenter, int]) -> None:
+    side = Side(tmp_path, fake[1], auto_clear=False)
+    side.transmitter.deliver()
+    assert side.kept == [1000, 2000, 3000]
+
+
+def test_address_is_announced_before_the_center_hears_anything(
+    tmp_path: Path, fake: tuple[FakeCenter, int]
+) -> None:
+    center, port = fake
+    side = Side(tmp_path, port)
+    calls_then: list[int] = []
+    side.transmitter._announce = lambda endpoints: calls_then.append(center.calls)
+    side.transmitter.deliver()
+    assert calls_then == [0]
+    assert Center(f"127.0.0.1:{port}").resolve()[0].packed == b"\x7f\0\0\1"
+
+
+def test_retry_keeps_the_window_and_waits_as_asked(
+    tmp_path: Path, fake: tuple[FakeCenter, int]
+) -> None:
+    center, port = fake
+    center.script = lambda chunk, _: (
+        ack(chunk, pb.WINDOW_STATUS_RETRY, reason="full", retry_delay_ms=700)
+        if chunk.start_unix_ms == 2000
+        else stored(chunk)
+    )
+    side = Side(tmp_path, port)
+    with pytest.raises(Retryable, match="full"):
+        side.transmitter.deliver()
+    assert side.waiting == [2000]
+    assert side.transmitter._not_before > time.monotonic() + 0.3
+    center.script = lambda chunk, _: stored(chunk)
+    side.transmitter.deliver()
+    assert side.waiting == []
+
+
+def test_rejected_window_lies_in_bad(tmp_path: Path, fake: tuple[FakeCenter, int]) -> None:
+    center, port = fake
+    center.script = lambda chunk, _: (
+        ack(chunk, pb.WINDOW_STATUS_REJECTED, reason="no")
+        if chunk.start_unix_ms == 2000
+        else stored(chunk)
+    )
+    side = Side(tmp_path, port)
+    side.transmitter.deliver()
+    assert side.waiting == []
+    assert side.stats.windows_rejected == 1
+    (bad,) = (tmp_path / "dump" / "bad").iterdir()
+    assert bad.name.startswith("0000000002000-")
+
+
+def test_call_that_breaks_in_the_middle_sends_only_the_rest_again(
+    tmp_path: Path, fake: tuple[FakeCenter, int]
+) -> None:
+    center, port = fake
+
+    def break_at_second(chunk: pb.WindowChunk, context: Any) -> pb.WindowAck | None:
+        if chunk.start_unix_ms == 2000:
+            context.abort(grpc.StatusCode.INTERNAL, "broken")
+        return stored(chunk)
+
+    center.script = break_at_second
+    side = Side(tmp_path, port)
+    with pytest.raises(Retryable, match="INTERNAL: broken"):
+        side.transmitter.deliver()
+    assert side.waiting == [2000, 3000]
+    center.starts.clear()
+    center.script = lambda chunk, _: stored(chunk)
+    side.transmitter.deliver()
+    assert center.starts == [2000, 3000]
+    assert side.waiting == []
+
+
+def test_call_that_ends_without_all_acks_is_no_success(
+    tmp_path: Path, fake: tuple[FakeCenter, int]
+) -> None:
+    center, port = fake
+    center.script = lambda chunk, _: stored(chunk) if chunk.start_unix_ms == 1000 else None
+    side = Side(tmp_path, port)
+    with pytest.raises(Retryable, match="before it acknowledged"):
+        side.transmitter.deliver()
+    assert side.waiting == [2000, 3000]
+
+
+def test_ack_of_a_window_never_sent_changes_nothing(
+    tmp_path: Path, fake: tuple[FakeCenter, int]
+) -> None:
+    center, port = fake
+    center.script = lambda chunk, _: pb.WindowAck(
+        probe="p", start_unix_ms=77, status=pb.WINDOW_STATUS_STORED
+    )
+    side = Side(tmp_path, port)
+    with pytest.raises(Retryable):
+        side.transmitter.deliver()
+    assert side.waiting == [1000, 2000, 3000]
+
+
+def test_refused_connection_names_address_and_question(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        side = Side(tmp_path, free.getsockname()[1])
+        with pytest.raises(Retryable, match=r"connection refused; is the center running there\?"):
+            side.transmitter.deliver()
+    assert side.waiting == [1000, 2000, 3000]
+
+
+def test_name_without_address_is_told(tmp_path: Path) -> None:
+    with pytest.raises(Retryable, match="centerAddr: nowhere.invalid:1: the name has no address"):
+        Center("nowhere.invalid:1").resolve()
+
+
+def test_every_address_of_the_name_is_tried(
+    tmp_path: Path, fake: tuple[FakeCenter, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, port = fake
+    side = Side(tmp_path, port)
+    real = socket.getaddrinfo
+    dead, alive = ("127.0.0.77", port), ("127.0.0.1", port)
+
+    def two(host: str, *rest: Any, **named: Any) -> Any:
+        return [(*found[:4], peer) for found in real(host, *rest, **named) for peer in (dead, alive)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", two)
+    for _ in range(6):  # in random order
+        side.transmitter._close_channel()
+        side.transmitter.deliver()
+        side.dump.save(Window("p", 4000, 4500, 4, (), (), ()))
+    assert side.announced[0] == {(b"\x7f\0\0\1", port), (b"\x7f\0\0\x4d", port)}
+
+
+def test_center_that_never_answers_is_given_up(
+    tmp_path: Path, fake: tuple[FakeCenter, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    center, port = fake
+    center.script = lambda chunk, _: None
+    monkeypatch.setattr("wakizashi.probe.transmit.CALL_SECONDS", 0.3)
+
+    def hang(chunk: pb.WindowChunk, context: Any) -> pb.WindowAck | None:
+        while context.is_active():
+            time.sleep(0.02)
+        return None
+
+    center.script = hang
+    side = Side(tmp_path, port)
+    with pytest.raises(Retryable, match="no answer in time"):
+        side.transmitter.deliver()
+    assert side.waiting == [1000, 2000, 3000]
+
+
+def test_thread_delivers_at_the_end_within_the_deadline(
+    tmp_path: Path, fake: tuple[FakeCenter, int]
+) -> None:
+    center, port = fake
+    side = Side(tmp_path, port)
+    side.transmitter.start()
+    side.transmitter.stop(time.monotonic() + 5.0)
+    assert side.waiting == []
+    assert sorted(set(center.starts)) == [1000, 2000, 3000]
+
+
+def test_wire_of_the_dump_is_what_arrives(tmp_path: Path, fake: tuple[FakeCenter, int]) -> None:
+    center, port = fake
+    chunks: list[bytes] = []
+
+    def keep(chunk: pb.WindowChunk, _: Any) -> pb.WindowAck:
+        chunks.append(chunk.SerializeToString(deterministic=True))
+        return stored(chunk)
+
+    center.script = keep
+    side = Side(tmp_path, port)
+    side.transmitter.deliver()
+    assert [wire.decode([chunk]).number for chunk in chunks] == [1, 2, 3]
