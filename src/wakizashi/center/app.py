@@ -1,167 +1,156 @@
-"""The center at work: an event loop that takes windows and stores them.
-
-Start is from the sink back (backend, store, ingest), stop from the source on.
-"""
+"""Starts a center from the sink back, and stops it from the source on."""
 
 import asyncio
+import contextlib
 import logging
+import os
 import signal
-import time
 from pathlib import Path
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1._async import HealthServicer
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from wakizashi import wire
 from wakizashi.center.backend import Backend, open_backend
 from wakizashi.center.config import CenterConfig
-from wakizashi.center.ingest import MAX_MESSAGE_BYTES, SERVICE, Ingest
+from wakizashi.center.ingest import SERVICE_NAME, Ingest
 from wakizashi.center.metrics import Metrics
 from wakizashi.center.recovery import Recovery
 from wakizashi.center.store import Store
-from wakizashi.errors import Retryable, WakizashiError
-from wakizashi.lifecycle import STOP_SIGNALS, leave_at_once
+from wakizashi.errors import EXIT_RUNTIME, Retryable, WakizashiError
+from wakizashi.lifecycle import STOP_SIGNALS
 from wakizashi.telemetry import HealthServer
 
-_log = logging.getLogger(__name__)
+STOP_SECONDS = 10.0
+"""For deliveries in progress to end, and again for the last write."""
 
-STOP_SECONDS = 8.0
-STUCK_SECONDS = 10.0
-
-_OPTIONS = (
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    # Connections end now and then, so that a balancer that knows only TCP spreads them anew.
+_OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.max_receive_message_length", wire.MAX_CHUNK_BYTES + 65_536),
+    ("grpc.so_reuseport", 0),  # else a second center would share the port in silence
+    # A finite age spreads probes over new replicas behind a balancer that knows only TCP.
     ("grpc.max_connection_age_ms", 600_000),
-    ("grpc.max_connection_age_grace_ms", 60_000),
+    ("grpc.max_connection_age_grace_ms", 30_000),
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.max_ping_strikes", 5),
 )
-
-
-class _State:
-    """What the health port tells."""
-
-    def __init__(self) -> None:
-        self.ready = False
-        self.heartbeat = time.monotonic()
-
-    def live(self) -> str | None:
-        """Whether the event loop turns."""
-        silent = time.monotonic() - self.heartbeat
-        return (
-            f"the event loop stands still for {silent:.0f} s"
-            if silent > STUCK_SECONDS
-            else None
-        )
-
-    def is_ready(self) -> str | None:
-        """Whether windows are taken."""
-        return None if self.ready else "starting or stopping"
-
-    async def beat(self) -> None:
-        """Show that the event loop turns."""
-        while True:
-            self.heartbeat = time.monotonic()
-            await asyncio.sleep(1.0)
+_log = logging.getLogger(__name__)
 
 
 async def run(config: CenterConfig) -> None:
-    """Run until SIGTERM or SIGINT.
+    """Serve until SIGTERM or SIGINT.
 
     Raises:
-        WakizashiError: it can't start: a port or a directory in use.
+        WakizashiError: it can't start: a port or the recovery directory is in use.
     """
-    stop = asyncio.Event()
-    _on_signals(stop)
-    metrics, state = Metrics(), _State()
-    backend = open_backend(config.backendConfig)
-    recovery = None
-    if config.recoverDir:
-        recovery = Recovery(Path(config.recoverDir), config.recoverLimit)
-        recovery.open()
-    store = Store(
-        backend, recovery, metrics, recover_interval_seconds=config.recoverInterval
-    )
+    stop = _stop_event()
+    recovery = _open_recovery(config)
+    try:
+        backend = open_backend(config.backendConfig)
+        try:
+            await _serve(config, backend, recovery, stop)
+        finally:
+            backend.close()
+    finally:
+        if recovery is not None:
+            recovery.close()
+
+
+async def _serve(
+    config: CenterConfig, backend: Backend, recovery: Recovery | None, stop: asyncio.Event
+) -> None:
+    metrics = Metrics(recovery)
+    store = Store(backend, recovery, metrics, interval_seconds=config.recoverInterval)
     ingest = Ingest(store.submit, metrics)
-    health = HealthServer(
+    states = health.aio.HealthServicer()
+    server = grpc.aio.server(options=_OPTIONS)
+    server.add_generic_rpc_handlers((ingest.handler(),))
+    health_pb2_grpc.add_HealthServicer_to_server(states, server)
+
+    def ready() -> str | None:
+        return "the center is stopping" if stop.is_set() else store.trouble
+
+    http = HealthServer(
         config.host,
         config.healthPort,
         key="healthPort",
-        live=state.live,
-        ready=state.is_ready,
+        live=lambda: None,
+        ready=ready,
         metrics=metrics.render,
     )
-    server = grpc.aio.server(options=_OPTIONS)
-    server.add_generic_rpc_handlers((ingest.handler(),))
-    grpc_health = HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(grpc_health, server)
-    _listen(server, config)
-    health.start()
-    beat = asyncio.create_task(state.beat(), name="beat")
-    store.start()
-    await server.start()
-    await _say(grpc_health, health_pb2.HealthCheckResponse.SERVING)
-    state.ready = True
-    _log.info(
-        "listening on %s:%d (health %d), storing to %s, recovery %s",
-        config.host,
-        config.port,
-        config.healthPort,
-        backend.description,
-        config.recoverDir or "off",
-    )
-    check = asyncio.create_task(_check(backend), name="check")
-    await stop.wait()
-
-    state.ready = False
-    await _say(grpc_health, health_pb2.HealthCheckResponse.NOT_SERVING)
-    ingest.stop()
-    await server.stop(STOP_SECONDS)
-    await store.close()
-    await asyncio.wait({check})
-    await asyncio.to_thread(backend.close)
-    if recovery is not None:
-        recovery.close()
-    beat.cancel()
-    health.close()
+    _bind(server, config)
+    http.start()
+    try:
+        checking = asyncio.create_task(_check(backend))
+        store.start()
+        await states.set(SERVICE_NAME, health_pb2.HealthCheckResponse.SERVING)
+        await server.start()
+        _log.info(
+            "listening on %s, health on port %d, storing in %s, recoverDir %s",
+            _address(config),
+            http.port,
+            backend.describe,
+            f"{recovery.path} with {len(recovery.waiting())} windows" if recovery else "off",
+        )
+        await stop.wait()
+        _log.info("stopping: finishing what was delivered")
+        await states.enter_graceful_shutdown()
+        ingest.stop()
+        await server.stop(STOP_SECONDS)
+        await store.close(STOP_SECONDS)
+        await checking
+    finally:
+        await asyncio.to_thread(http.close)
     _log.info("stopped")
 
 
-def _on_signals(stop: asyncio.Event) -> None:
-    def handle() -> None:
+def _stop_event() -> asyncio.Event:
+    stop = asyncio.Event()
+
+    def request() -> None:
         if stop.is_set():
-            leave_at_once()
+            os.write(2, b"second signal: leaving at once\n")
+            os._exit(EXIT_RUNTIME)
         stop.set()
 
     for number in STOP_SIGNALS:
-        asyncio.get_running_loop().add_signal_handler(signal.Signals(number), handle)
+        asyncio.get_running_loop().add_signal_handler(signal.Signals(number), request)
+    return stop
 
 
-def _listen(server: grpc.aio.Server, config: CenterConfig) -> None:
+def _open_recovery(config: CenterConfig) -> Recovery | None:
+    if not config.recoverDir:
+        return None
+    recovery = Recovery(Path(config.recoverDir), limit_bytes=config.recoverLimit)
+    recovery.open()
+    return recovery
+
+
+def _address(config: CenterConfig) -> str:
     host = f"[{config.host}]" if ":" in config.host else config.host
+    return f"{host}:{config.port}"
+
+
+def _bind(server: grpc.aio.Server, config: CenterConfig) -> None:
+    trouble = WakizashiError(
+        f"port: can't listen on {_address(config)}; choose another port or host, "
+        "or stop what uses it"
+    )
     try:
-        bound = server.add_insecure_port(f"{host}:{config.port}")
-    except RuntimeError:
-        bound = 0
-    if not bound:
-        raise WakizashiError(
-            f"port: can't listen on {host}:{config.port}: the port is in use, or {config.host} is "
-            "no address of this host; choose another port or host, or stop what uses it"
-        )
+        bound = server.add_insecure_port(_address(config))
+    except RuntimeError as error:
+        raise trouble from error
+    if bound != config.port:
+        raise trouble
 
 
 async def _check(backend: Backend) -> None:
-    try:
-        await asyncio.to_thread(backend.check)
-    except Retryable as error:
-        _log.warning("%s; the center goes on and tries again", error)
-
-
-async def _say(
-    servicer: HealthServicer,
-    status: "health_pb2.HealthCheckResponse.ServingStatus.ValueType",
-) -> None:
-    for name in ("", SERVICE.full_name):
-        await servicer.set(name, status)
+    """Tell early when the backend can't be used; a center starts without it."""
+    with contextlib.suppress(asyncio.CancelledError):
+        try:
+            await asyncio.to_thread(backend.check)
+        except (Retryable, WakizashiError) as error:
+            _log.warning("%s", error)

@@ -1,98 +1,110 @@
-"""What a backend is. Each is one module in ``backends/``, found by listing that folder.
+"""What a backend is, and which there are.
 
-In: aggregated windows. Out: points that are durable when :meth:`Backend.write`
-returns. Foreign exceptions end here, as ``Retryable`` or ``Permanent``.
+A backend is one module in ``backends/``, found by its name, which is its
+``type``. The module has three names: ``CONFIG_KEY``, its section under
+``backendConfig``; ``Config``, that section's model; and ``create``, which makes
+the backend. Foreign libraries are imported in ``create`` or later, so that a
+configuration loads without them.
 """
 
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from types import ModuleType
+from typing import TYPE_CHECKING
 
-from wakizashi.config import Section
+from wakizashi.center import backends
 from wakizashi.model import LedgerRecord, StoredWindow
+
+if TYPE_CHECKING:
+    from wakizashi.center.config import BackendConfig
+
+BY_KEYS = ("probe", "probeIP", "srcIP", "dstIP")
+"""What :meth:`Backend.traffic` can group by."""
 
 Row = dict[str, str | int]
 
-GROUPABLE = ("probe", "probeIP", "srcIP", "dstIP")
-"""The fields a query may group by."""
-
-TALLIES = ("device", "counted", "own", "non_ip", "dropped", "other")
-"""The fields of a ledger, each stored as ``NAME_packets`` and ``NAME_bytes``."""
-
 
 class Backend(ABC):
-    """A store of traffic records and ledgers. Threads may share it."""
+    """Where traffic records and ledgers are stored, and read back from.
 
-    section: ClassVar[str]
-    """The key of its section in ``backendConfig``."""
-    Config: ClassVar[type[Section]]
-
-    @abstractmethod
-    def __init__(self, config: Any, *, read_only: bool = False) -> None:
-        """Take ``backendConfig``. Does not connect yet."""
-
-    @property
-    @abstractmethod
-    def description(self) -> str:
-        """What and where it is, without secrets."""
-
-    @abstractmethod
-    def check(self) -> None:
-        """See whether it answers.
-
-        Raises:
-            Retryable: it does not; says why, and the remedy.
-        """
+    ``write`` is called on worker threads, one call at a time; the reading
+    methods may be called on other threads meanwhile.
+    """
 
     @abstractmethod
     def write(self, windows: Sequence[StoredWindow]) -> None:
-        """Store windows; durable when this returns. Writing one again changes nothing.
+        """Store all records and ledgers; when this returns they are durable.
+
+        Writing a window again writes the same over itself. A part of a window
+        may be written alone. After an error any part of it may be stored.
 
         Raises:
-            Retryable: nothing is wrong with the data; some of it may be stored.
-            Permanent: some of the data can't be stored; some of it may be.
+            Retryable: it may work later; nothing is wrong with the data.
+            Permanent: at least one point can never be stored.
         """
 
     @abstractmethod
-    def traffic(self, since_ms: int, until_ms: int, by: Sequence[str]) -> Iterator[Row]:
-        """Records with ``since_ms <= timestamp < until_ms``.
+    def traffic(self, since_ms: int, until_ms: int, by: Sequence[str] = ()) -> Iterator[Row]:
+        """The traffic of ``[since_ms, until_ms)``, window starts.
 
-        Without ``by`` one row a record, with the fields of ``TrafficRecord``;
-        else one row a group, with those fields and the exact sums of ``size``
-        (bytes) and ``packets``.
+        Without ``by``: a row for each record, keys as in
+        :class:`~wakizashi.model.TrafficRecord`, oldest first. With ``by`` (of
+        :data:`BY_KEYS`): a row for each combination, with exact integer sums
+        ``size`` and ``packets``.
+
+        Raises:
+            Retryable: it can't be read now.
+            WakizashiError: there is no such database.
         """
 
     @abstractmethod
     def ledgers(self, since_ms: int, until_ms: int) -> Iterator[LedgerRecord]:
-        """Ledgers with ``since_ms <= timestamp < until_ms``, by time."""
+        """The ledgers of ``[since_ms, until_ms)``, oldest first. Raises as :meth:`traffic`."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Try whether the backend can be used.
+
+        Raises:
+            Retryable: not now; says why and what to do.
+        """
+
+    @property
+    @abstractmethod
+    def describe(self) -> str:
+        """Kind and place, for messages; no secrets."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of the connection."""
+        """Let go of connections. Written data stays."""
 
 
 def backend_names() -> list[str]:
-    """The backends of this release, by listing ``backends/``."""
-    from wakizashi.center import backends
-
+    """The values that ``backendConfig.type`` can have: the modules in ``backends/``."""
     return sorted(module.name for module in pkgutil.iter_modules(backends.__path__))
 
 
-def load_backend(name: str) -> type[Backend]:
-    """The backend's class in the module ``backends/NAME.py``."""
-    module = importlib.import_module(f"wakizashi.center.backends.{name}")
-    (found,) = (
-        value
-        for value in vars(module).values()
-        if isinstance(value, type)
-        and issubclass(value, Backend)
-        and value is not Backend
-    )
-    return found
+def backend_module(name: str) -> ModuleType:
+    """The module of a backend."""
+    return importlib.import_module(f"{backends.__name__}.{name}")
 
 
-def open_backend(config: Any, *, read_only: bool = False) -> Backend:
-    """The backend that a ``backendConfig`` names."""
-    return load_backend(config.type)(config, read_only=read_only)
+def open_backend(config: "BackendConfig", *, read_only: bool = False) -> Backend:
+    """Make the configured backend.
+
+    Does not connect: a center starts without its backend.
+
+    Raises:
+        WakizashiError: ``read_only``, and there is nothing to read.
+    """
+    backend: Backend = backend_module(config.type).create(config, read_only=read_only)
+    return backend
+
+
+def check_by(by: Sequence[str]) -> None:
+    """Raise ValueError where ``by`` holds anything but :data:`BY_KEYS`."""
+    unknown = [key for key in by if key not in BY_KEYS]
+    if unknown:
+        raise ValueError(f"can't group by {', '.join(unknown)}; use {', '.join(BY_KEYS)}")

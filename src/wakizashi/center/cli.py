@@ -2,11 +2,11 @@
 
 import asyncio
 import os
-import sys
 from pathlib import Path
 
 import click
 
+from wakizashi.center.config import load_center
 from wakizashi.lifecycle import guard
 from wakizashi.telemetry import setup_logging
 from wakizashi.version import version_text
@@ -19,9 +19,7 @@ def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
 
 
 @click.command(name="center", context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "-c", "--config", "path", type=click.Path(path_type=Path), help="YAML file."
-)
+@click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="YAML file.")
 @click.option("--check", is_flag=True, help="Check the configuration and exit.")
 @click.option(
     "--set",
@@ -30,21 +28,20 @@ def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     metavar="KEY=VALUE",
     help="Set a key over file and environment; may be repeated.",
 )
-@click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version
-)
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version)
 def command(path: Path | None, check: bool, overrides: tuple[str, ...]) -> None:
-    """Take windows from probes, aggregate them, and write them to a backend."""
+    """Take the windows of probes and store them.
+
+    Without -c it listens on loopback and stores in ./wakizashi.db.
+    """
 
     def work() -> None:
-        from wakizashi.center.config import load_center
-
         config = load_center(path, overrides)
-        setup_logging(config.logLev, "center")
         if check:
             click.echo(f"{path or 'defaults'}: ok")
             return
-        # The core writes to standard error by itself; we say what matters.
+        setup_logging(config.logLev, "center")
+        # The core writes to standard error on its own; before grpc is imported only.
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         from wakizashi.center.app import run
 
@@ -54,6 +51,5 @@ def command(path: Path | None, check: bool, overrides: tuple[str, ...]) -> None:
 
 
 def main() -> None:
-    """Entry point."""
+    """The entry point."""
     command(prog_name="center")
-    sys.exit(0)

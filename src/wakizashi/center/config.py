@@ -1,63 +1,62 @@
 """The configuration of a center. Every key, its default, and what it means."""
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, create_model, field_validator
 
-from wakizashi import config as loader
-from wakizashi.center.backend import backend_names, load_backend
-from wakizashi.config import LogLevel, Port, Section, Size
+from wakizashi.center.backend import backend_module, backend_names
+from wakizashi.config import LogLevel, Port, Section, Size, load
 
-LATER = ("redis", "mongodb")
-"""Backends of the original that this release does not have; their sections may stand in a file."""
+_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
+_LATER = ("mongodb", "redis")
 
 
-class BackendBase(Section):
-    """``backendConfig`` without the sections of the backends, which :data:`BackendConfig` adds."""
+class _Common(Section):
+    """``backendConfig``: where to store. Each backend's own section is added from its module."""
 
     type: str = "sqlite"
-    timeout: Annotated[float, Field(gt=0, le=3600)] = 5.0
+    timeout: Annotated[float, Field(gt=0, le=3_600)] = 5
     database: str = "wakizashi"
     table: str = "traffic"
-    redisConfig: dict[str, Any] | None = None
-    mongoConfig: dict[str, Any] | None = None
+    redisConfig: dict[str, Any] = Field(default_factory=dict)
+    mongoConfig: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("type")
     @classmethod
     def _type(cls, value: str) -> str:
-        names = ", ".join(backend_names())
-        if value in LATER:
-            raise ValueError(f"is not in this release; use {names}")
-        if value not in backend_names():
-            raise ValueError(f"is no backend; use {names}")
-        return value
+        names = backend_names()
+        if value in names:
+            return value
+        if value in _LATER:
+            raise ValueError(f"is not in this release, which has {' and '.join(names)}")
+        raise ValueError(f"is no backend; use {' or '.join(names)}")
 
     @field_validator("database", "table")
     @classmethod
-    def _identifier(cls, value: str) -> str:
-        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,62}", value):
-            raise ValueError("is not a letter followed by letters, digits, '_' or '-'")
+    def _name(cls, value: str) -> str:
+        if not _IDENTIFIER.fullmatch(value):
+            raise ValueError(
+                "is not a letter followed by letters, digits, '_' or '-' (63 at most); "
+                "try wakizashi or traffic"
+            )
         return value
 
 
-def _with_sections() -> type[BackendBase]:
-    """Add a section for each backend, found by listing the folder: ``influxConfig`` and so on."""
-    sections: dict[str, Any] = {}
-    for name in backend_names():
-        backend = load_backend(name)
-        sections[backend.section] = (
-            backend.Config,
-            Field(default_factory=backend.Config),
-        )
-    return cast(
-        type[BackendBase],
-        create_model("BackendConfig", __base__=BackendBase, **sections),
-    )
+def _sections() -> dict[str, Any]:
+    modules = [backend_module(name) for name in backend_names()]
+    return {
+        module.CONFIG_KEY: (module.Config, Field(default_factory=module.Config))
+        for module in modules
+    }
 
 
-BackendConfig = _with_sections()
+if TYPE_CHECKING:
+    BackendConfig = _Common
+else:  # so that a new backend is one new file
+    BackendConfig = create_model("BackendConfig", __base__=_Common, **_sections())
 
 
 class CenterConfig(Section):
@@ -70,14 +69,24 @@ class CenterConfig(Section):
     recoverDir: str = "./recovery"
     recoverInterval: Annotated[int, Field(ge=1, le=86_400)] = 30
     recoverLimit: Size = 2**30
-    backendConfig: BackendConfig = Field(default_factory=BackendConfig)  # type: ignore[valid-type]  # made at import
+    backendConfig: BackendConfig = Field(default_factory=BackendConfig)
 
 
-def load_center(path: Path | None, overrides: tuple[str, ...] = ()) -> CenterConfig:
-    """Load the configuration; without a file the center listens on loopback alone.
+class _Standalone(CenterConfig):
+    """The defaults without a file: nobody but this machine is served."""
+
+    host: str = "127.0.0.1"
+
+
+def load_center(
+    path: Path | None,
+    overrides: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> CenterConfig:
+    """Load a center's configuration; without a file it listens on loopback alone.
 
     Raises:
-        ConfigError: with every fault, a line each.
+        ConfigError: every fault, a line each.
     """
-    defaults = {} if path is not None else {"host": "127.0.0.1"}
-    return loader.load(CenterConfig, path, overrides=overrides, defaults=defaults)
+    model = _Standalone if path is None else CenterConfig
+    return load(model, path, overrides=overrides, environment=environment)

@@ -1,8 +1,9 @@
-"""The gRPC side of the center: chunks in, acks out.
+"""Takes deliveries: the ``Transmit`` calls of probes.
 
-Chunks are taken as bytes, validated here, and kept as they came for the
-recovery directory. Memory is bounded by the deliveries in progress: one window
-being put together and ``UNACKED`` submitted ones in each call.
+In: raw chunks on grpc.aio, checked by :class:`wakizashi.wire.Assembly`. Out:
+complete windows to the store, and its word on each of them back as an ack, as
+soon as it is there. Lost is nothing: a window without an ack stays with the
+probe. Nothing that a client sends may raise out of here or leave a traceback.
 """
 
 import asyncio
@@ -16,134 +17,148 @@ from wakizashi import wire
 from wakizashi.center.metrics import Metrics
 from wakizashi.center.store import Outcome, Status
 from wakizashi.model import Window
+from wakizashi.telemetry import Throttle
 from wakizashi.v1 import traffic_pb2 as pb
 
-_log = logging.getLogger(__name__)
+MAX_UNACKED = 32
+"""Windows of one call that may wait for the store; the call is not read further meanwhile."""
+STOP_SECONDS = 1.0
+"""How long a call is still read, and refused, once its last submitted window has its ack."""
 
-UNACKED = 32
-MAX_MESSAGE_BYTES = wire.MAX_CHUNK_BYTES
-STOPPING_RETRY_MS = 500
+_SERVICE = pb.DESCRIPTOR.services_by_name["TrafficCenter"]
+SERVICE_NAME = _SERVICE.full_name
 
-SERVICE = pb.DESCRIPTOR.services_by_name["TrafficCenter"]
 _STATUS = {
     Status.STORED: pb.WINDOW_STATUS_STORED,
     Status.RETRY: pb.WINDOW_STATUS_RETRY,
     Status.REJECTED: pb.WINDOW_STATUS_REJECTED,
 }
+_log = logging.getLogger(__name__)
 
 Submit = Callable[[Window, list[bytes]], Awaitable[Outcome]]
+Context = Any
+"""``grpc.aio.ServicerContext`` of bytes, which the stubs do not let one name."""
 
 
 class Ingest:
-    """The ``Transmit`` method."""
+    """The handler of ``Transmit``; belongs to one event loop."""
 
     def __init__(self, submit: Submit, metrics: Metrics) -> None:
-        self._submit, self._metrics = submit, metrics
+        self._submit = submit
+        self._metrics = metrics
         self._stopping = asyncio.Event()
+        self._throttle = Throttle(_log)
 
     def handler(self) -> grpc.GenericRpcHandler:
-        """For ``server.add_generic_rpc_handlers``."""
-        method: Any = grpc.stream_stream_rpc_method_handler(
-            self._transmit,
-            request_deserializer=None,
-            response_serializer=pb.WindowAck.SerializeToString,
+        """For ``server.add_generic_rpc_handlers``; requests stay the bytes they are."""
+        method: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(
+            self._transmit, request_deserializer=None, response_serializer=None
         )
-        name = SERVICE.methods_by_name["Transmit"].name
-        return grpc.method_handlers_generic_handler(SERVICE.full_name, {name: method})
+        return grpc.method_handlers_generic_handler(SERVICE_NAME, {"Transmit": method})
 
     def stop(self) -> None:
-        """Finish what was submitted, refuse the rest with ``RETRY``, end the calls."""
+        """Refuse new windows with ``RETRY``; calls end once their acks are in."""
         self._stopping.set()
 
-    async def _transmit(self, _: Any, context: Any) -> None:
-        call = _Call(self._submit, self._metrics, context)
-        stopping = asyncio.ensure_future(self._stopping.wait())
+    async def _transmit(self, _: object, context: Context) -> None:
+        call = _Call(self, context)
+        reader = asyncio.create_task(call.read_all())
+        stopper = asyncio.create_task(self._stopping.wait())
         try:
-            while True:
-                reading = asyncio.ensure_future(context.read())
-                await asyncio.wait(
-                    {reading, stopping}, return_when=asyncio.FIRST_COMPLETED
-                )
-                if not reading.done():
-                    reading.cancel()
-                    break
-                data = reading.result()
-                if data is grpc.aio.EOF:
-                    break
-                fault = await call.take(data, refuse=self._stopping.is_set())
-                if fault:
-                    await call.finish()
-                    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, fault)
-            await call.finish()
+            await asyncio.wait((reader, stopper), return_when=asyncio.FIRST_COMPLETED)
+            await call.settled()
+            if not reader.done():
+                await asyncio.wait((reader,), timeout=STOP_SECONDS)
+                await call.settled()
+            fault = reader.result() if reader.done() and not reader.cancelled() else None
+        except asyncio.CancelledError:  # the client went away; what was submitted goes on
+            call.gone = True
+            raise
         finally:
-            stopping.cancel()
-            call.cancel()
+            stopper.cancel()
+            reader.cancel()
+        if fault is not None:
+            self._throttle.warning("garbage", f"{context.peer()}: refused a call: {fault}")
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, fault)
+
+    async def outcome(self, window: Window, chunks: list[bytes]) -> Outcome:
+        """The store's word, or ``RETRY`` while stopping."""
+        if self._stopping.is_set():
+            return Outcome(Status.RETRY, "the center is stopping", 1000)
+        return await self._submit(window, chunks)
+
+    def refused(self, peer: str, name: tuple[str, int], reason: str) -> Outcome:
+        """Count and log a window that breaks the contract."""
+        self._metrics.windows.labels("rejected").inc()
+        self._throttle.warning(f"rejected {name[0]}", f"{peer}: refused window {name}: {reason}")
+        return Outcome(Status.REJECTED, reason)
 
 
 class _Call:
-    """One call's windows: the one under way, and those whose ack is due."""
+    """One ``Transmit`` call: reads windows, writes acks as they come."""
 
-    def __init__(self, submit: Submit, metrics: Metrics, context: Any) -> None:
-        self._submit, self._metrics, self._context = submit, metrics, context
-        self._assembly = wire.Assembly()
-        self._refused: tuple[str, int] | None = None
-        self._due: set[asyncio.Task[None]] = set()
-        self._writing = asyncio.Lock()
+    def __init__(self, ingest: Ingest, context: Context) -> None:
+        self._ingest = ingest
+        self._context = context
+        self._slots = asyncio.Semaphore(MAX_UNACKED)
+        self._sending = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.gone = False
 
-    async def take(self, data: bytes, *, refuse: bool) -> str | None:
-        """Take a chunk; why the call has to end, if it has to."""
+    async def read_all(self) -> str | None:
+        """Read to the end; why the call is to be aborted, else None."""
+        assembly = wire.Assembly()
+        refused: tuple[str, int] | None = None
+        while True:
+            try:
+                data = await self._context.read()
+            except (grpc.RpcError, asyncio.InvalidStateError, grpc.aio.BaseError):
+                return None  # the client broke off
+            if data is grpc.aio.EOF:
+                return None
+            started = assembly.pending
+            try:
+                window = assembly.add(data)
+            except wire.InvalidWindow as error:
+                name = assembly.name
+                if name is None:
+                    return f"{error}; is this a probe of this release?"
+                if name != refused or started:
+                    refused = name
+                    outcome = self._ingest.refused(self._context.peer(), name, str(error))
+                    await self._send(name, outcome)
+                continue
+            if window is not None:
+                refused = None
+                await self._slots.acquire()
+                task = asyncio.create_task(self._deliver(window, list(assembly.raw)))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def _deliver(self, window: Window, chunks: list[bytes]) -> None:
         try:
-            window = self._assembly.add(data)
-        except wire.InvalidWindow as error:
-            name = self._assembly.name
-            if name is None:
-                return str(error)
-            if name != self._refused:  # its further chunks are refused by the same word
-                self._refused = name
-                _log.warning("refused window %d of %s: %s", name[1], name[0], error)
-                await self._ack(*name, Outcome(Status.REJECTED, str(error)))
-            return None
-        if window is None:
-            return None
-        chunks = self._assembly.raw
-        if refuse:
-            outcome = Outcome(Status.RETRY, "the center is stopping", STOPPING_RETRY_MS)
-            await self._ack(window.probe, window.start_ms, outcome)
-            return None
-        while len(self._due) >= UNACKED:
-            await asyncio.wait(self._due, return_when=asyncio.FIRST_COMPLETED)
-        task = asyncio.create_task(self._store(window, chunks))
-        self._due.add(task)
-        task.add_done_callback(self._due.discard)
-        return None
+            outcome = await self._ingest.outcome(window, chunks)
+            await self._send((window.probe, window.start_ms), outcome)
+        finally:
+            self._slots.release()
 
-    async def _store(self, window: Window, chunks: list[bytes]) -> None:
-        outcome = await self._submit(window, chunks)
-        await self._ack(window.probe, window.start_ms, outcome)
-
-    async def _ack(self, probe: str, start_ms: int, outcome: Outcome) -> None:
-        self._metrics.windows.labels(outcome.status.value).inc()
+    async def _send(self, name: tuple[str, int], outcome: Outcome) -> None:
         ack = pb.WindowAck(
-            probe=probe,
-            start_unix_ms=start_ms,
+            probe=name[0],
+            start_unix_ms=name[1],
             status=_STATUS[outcome.status],
             reason=outcome.reason,
             retry_delay_ms=outcome.retry_delay_ms,
         )
-        async with self._writing:
+        async with self._sending:
+            if self.gone:
+                return
             try:
-                await self._context.write(ack)
-            except (grpc.RpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
-                _log.debug(
-                    "the caller is gone; it will deliver window %d again", start_ms
-                )
+                await self._context.write(ack.SerializeToString())
+            except (grpc.RpcError, asyncio.InvalidStateError, grpc.aio.BaseError):
+                self.gone = True  # it delivers again, which stores the same
 
-    async def finish(self) -> None:
-        """Until every ack is out."""
-        while self._due:
-            await asyncio.wait(self._due)
-
-    def cancel(self) -> None:
-        """The call is over: nobody waits for these acks."""
-        for task in self._due:
-            task.cancel()
+    async def settled(self) -> None:
+        """Wait until every submitted window has its ack."""
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))

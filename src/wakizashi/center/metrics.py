@@ -1,81 +1,75 @@
-"""The center's Prometheus metrics. Never labelled by address or probe."""
+"""What a center counts, in a registry of its own, in the Prometheus text format."""
 
-from collections.abc import Callable
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    Info,
-    generate_latest,
-)
-
+from wakizashi.center.recovery import Recovery
 from wakizashi.version import build_info
+
+STATUSES = ("stored", "recovered", "retry", "rejected")
+OUTCOMES = ("ok", "retryable", "permanent")
 
 
 class Metrics:
-    """One process's metrics, in a registry of their own."""
+    """The metrics of one center; every label value is there from the start."""
 
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
+    def __init__(self, recovery: Recovery | None = None) -> None:
+        registry = self.registry = CollectorRegistry()
         self.windows = Counter(
             "wakizashi_center_windows",
-            "Windows by what was answered: stored, recovered, retry, rejected.",
+            "Windows by what became of them: stored in the backend, kept in the recovery "
+            "directory, to be delivered again, refused for good.",
             ["status"],
-            registry=self.registry,
+            registry=registry,
         )
         self.records = Counter(
-            "wakizashi_center_records",
-            "Raw traffic records in complete, valid windows.",
-            registry=self.registry,
+            "wakizashi_center_records", "Raw records in complete windows.", registry=registry
         )
         self.points = Counter(
             "wakizashi_center_points_written",
-            "Points the backend took, ledgers included; a redelivered one counts again.",
-            registry=self.registry,
+            "Points the backend took, ledgers and repeated deliveries included.",
+            registry=registry,
         )
         self.writes = Counter(
             "wakizashi_center_backend_writes",
-            "Writes to the backend by outcome: ok, retryable, permanent.",
+            "Writes to the backend by outcome.",
             ["outcome"],
-            registry=self.registry,
+            registry=registry,
         )
         self.write_seconds = Histogram(
             "wakizashi_center_backend_write_seconds",
-            "Duration of writes to the backend, in seconds.",
-            registry=self.registry,
+            "Duration of writes to the backend in seconds.",
+            registry=registry,
         )
         self.quarantined = Counter(
             "wakizashi_center_points_quarantined",
-            "Points the backend refused for good; their windows lie in recoverDir/bad.",
-            registry=self.registry,
+            "Points the backend can never store; their windows are in recoverDir/bad.",
+            registry=registry,
         )
-        self.reposted = Counter(
-            "wakizashi_center_windows_reposted",
-            "Windows written from the recovery directory.",
-            registry=self.registry,
-        )
-        self.recovery_files = Gauge(
+        files = Gauge(
             "wakizashi_center_recovery_files",
             "Windows waiting in the recovery directory.",
-            registry=self.registry,
+            registry=registry,
         )
-        self.recovery_bytes = Gauge(
+        used = Gauge(
             "wakizashi_center_recovery_bytes",
             "Bytes waiting in the recovery directory.",
-            registry=self.registry,
+            registry=registry,
         )
-        Info(
-            "wakizashi_center_build", "What this build is.", registry=self.registry
-        ).info(build_info())
-
-    def watch_recovery(
-        self, files: Callable[[], float], size: Callable[[], float]
-    ) -> None:
-        """Take the gauges of the recovery directory from these."""
-        self.recovery_files.set_function(files)
-        self.recovery_bytes.set_function(size)
+        if recovery is not None:
+            files.set_function(lambda: len(recovery.waiting()))
+            used.set_function(lambda: recovery.used_bytes)
+        info = Gauge(
+            "wakizashi_center_build_info",
+            "Always 1; the labels tell the build.",
+            ["version", "commit"],
+            registry=registry,
+        )
+        build = build_info()
+        info.labels(build["version"], build["commit"]).set(1)
+        for status in STATUSES:
+            self.windows.labels(status)
+        for outcome in OUTCOMES:
+            self.writes.labels(outcome)
 
     def render(self) -> bytes:
         """The text format."""

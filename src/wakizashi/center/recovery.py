@@ -1,66 +1,99 @@
 """The recovery directory: windows that the backend would not take wait here, durable.
 
-In: windows as they came, chunk by chunk. Out: the same, to be written again.
-The file format and its guarantees are those of :mod:`wakizashi.files`.
+In: the raw chunks of a window, as the probe sent them. Out: the same, oldest
+first, to be posted again. Lost is nothing that :meth:`Recovery.save` has taken.
+Every call may block on the disk: call them on worker threads.
 """
 
-import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from wakizashi import wire
-from wakizashi.files import Entry, WindowDirectory
+from wakizashi.files import Entry, Filesystem, WindowDirectory
 from wakizashi.model import Window
-
-_log = logging.getLogger(__name__)
 
 
 class Recovery:
-    """Windows on disk, of any number of probes."""
+    """The recovery directory of one center.
 
-    def __init__(self, path: Path, limit_bytes: int) -> None:
-        self.directory = WindowDirectory(
-            path, key="recoverDir", limit_bytes=limit_bytes, limit_key="recoverLimit"
+    Args:
+        path: the directory; one center at a time.
+        limit_bytes: quota of the waiting windows.
+    """
+
+    def __init__(
+        self, path: Path, *, limit_bytes: int, filesystem: Filesystem | None = None
+    ) -> None:
+        self._directory = WindowDirectory(
+            path,
+            key="recoverDir",
+            limit_bytes=limit_bytes,
+            limit_key="recoverLimit",
+            filesystem=filesystem,
         )
-        self._told_bad = 0
+        self._told = 0
 
     def open(self) -> None:
-        """Lock and tidy the directory."""
-        self.directory.open()
-        self._tell_bad()
+        """Lock and tidy the directory; see :meth:`wakizashi.files.WindowDirectory.open`."""
+        self._directory.open()
 
-    def close(self) -> None:
-        """Unlock it."""
-        self.directory.close()
-
-    def _tell_bad(self) -> None:
-        bad = self.directory.moved_to_bad
-        for name, reason in bad[self._told_bad :]:
-            _log.error(
-                "recoverDir: %s/%s: %s; see bad/", self.directory.path, name, reason
-            )
-        self._told_bad = len(bad)
-
-    def save(self, window: Window, chunks: list[bytes]) -> Entry:
+    def save(self, window: Window, chunks: Sequence[bytes]) -> Entry:
         """Make a window durable.
 
         Raises:
-            Retryable: no room, or the disk does not take it.
+            Retryable: quota or disk; the window is not in the directory.
         """
-        return self.directory.write(
-            window.probe, window.start_ms, window.number, chunks
-        )
+        return self._directory.write(window.probe, window.start_ms, window.number, list(chunks))
 
-    def quarantine(self, window: Window, chunks: list[bytes], reason: str) -> None:
-        """Keep a window whose data the backend refuses for good, in ``bad/``.
+    def save_bad(self, window: Window, chunks: Sequence[bytes], reason: str) -> None:
+        """Make a window durable in ``bad/``, for a person to look at. Raises as :meth:`save`."""
+        self.quarantine(self.save(window, chunks), reason)
+
+    def waiting(self) -> list[Entry]:
+        """The waiting windows, oldest first."""
+        return self._directory.pending()
+
+    def load(self, entry: Entry) -> Window | None:
+        """A waiting window; None if its file was damaged and is in ``bad/`` now.
 
         Raises:
-            Retryable: no room, or the disk does not take it.
+            Retryable: the disk would not give it.
         """
-        self.directory.quarantine(self.save(window, chunks), reason)
-        self._tell_bad()
+        chunks = self._directory.read(entry)
+        if chunks is None:
+            return None
+        try:
+            return wire.decode(chunks)
+        except wire.InvalidWindow as error:
+            self._directory.quarantine(entry, str(error))
+            return None
 
-    def load(self, entry: Entry) -> tuple[Window, list[bytes]] | None:
-        """A waiting window; None if its file was damaged and moved to ``bad/``."""
-        chunks = self.directory.read(entry)
-        self._tell_bad()
-        return None if chunks is None else (wire.decode(chunks), chunks)
+    def done(self, entries: Sequence[Entry]) -> None:
+        """Forget windows that are in the backend now."""
+        for entry in entries:
+            self._directory.remove(entry)
+
+    def quarantine(self, entry: Entry, reason: str) -> None:
+        """Move a window to ``bad/``."""
+        self._directory.quarantine(entry, reason)
+
+    def news_of_bad(self) -> list[tuple[str, str]]:
+        """(file name, reason) of what was moved to ``bad/`` since the last call."""
+        bad = self._directory.moved_to_bad
+        news = bad[self._told :]
+        self._told += len(news)
+        return news
+
+    @property
+    def path(self) -> Path:
+        """The directory."""
+        return self._directory.path
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes in waiting files."""
+        return self._directory.used_bytes
+
+    def close(self) -> None:
+        """Unlock. The files stay."""
+        self._directory.close()

@@ -1,270 +1,291 @@
-"""The InfluxDB 1.x backend.
+"""InfluxDB 1.x.
 
-Measurement ``TABLE``: tags probe, probeIP, srcIP, dstIP and the probe's own,
-integer fields size and packets. Measurement ``TABLE_ledger``: tags device,
-probe and the probe's own, integer fields number, duration and the tallies.
-Times are window starts, precision ms, so a window written again writes the
-same points over themselves.
+Measurement ``TABLE``: tags ``probe, probeIP, srcIP, dstIP`` and the probe's
+constant ones, integer fields ``size, packets``. Measurement ``TABLE_ledger``:
+tags ``probe, device`` and the constant ones, integer fields ``number, duration``
+(ms) and packets and bytes of each tally. The time is the window's start, so
+that a point written again lands on itself.
+
+The ``influxdb`` package is archived: its defaults (no timeout, three tries,
+root as user, no certificate check) are all set here, its point encoder is
+slow, so the lines are made here, and its exceptions do not leave this module.
 """
 
-import threading
+import json
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from pydantic import field_validator
 
-from wakizashi.center.backend import TALLIES, Backend, Row
+from wakizashi.center.backend import BY_KEYS, Backend, Row, check_by
+from wakizashi.center.lines import TALLIES, encode_lines
 from wakizashi.config import PasswordSection
-from wakizashi.errors import Permanent, Retryable
-from wakizashi.model import Ledger, LedgerRecord, StoredWindow, Tags, Tally
+from wakizashi.errors import Permanent, Retryable, WakizashiError
+from wakizashi.model import Ledger, LedgerRecord, StoredWindow, Tally
 
-_ESCAPES = str.maketrans({",": r"\,", "=": r"\=", " ": r"\ "})
-_LIMITS = ("max-series-per-database", "max-values-per-tag")
+if TYPE_CHECKING:
+    from wakizashi.center.config import BackendConfig
+
+CONFIG_KEY = "influxConfig"
+DEFAULT_PORT = 8086
+
+_CHUNK_ROWS = 10_000
 
 
-class InfluxConfig(PasswordSection):
-    """``influxConfig``."""
+class Config(PasswordSection):
+    """``backendConfig.influxConfig``."""
 
-    host: str = "http://127.0.0.1:8086"
+    host: str = f"http://127.0.0.1:{DEFAULT_PORT}"
     user: str = ""
 
     @field_validator("host")
     @classmethod
     def _host(cls, value: str) -> str:
-        bare = value.removeprefix("//")
         if "://" not in value:
-            example = bare if ":" in bare else f"{bare}:8086"
-            raise ValueError(f"has no scheme; try http://{example}")
-        parts = urlsplit(value)
+            port = "" if ":" in value else f":{DEFAULT_PORT}"
+            raise ValueError(f"has no scheme; try http://{value or 'influx'}{port}")
         try:
-            port = parts.port
+            url = urlsplit(value)
+            port_number = url.port
         except ValueError:
-            port = 0
-        if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-            raise ValueError("is no URL of InfluxDB; write http://influx.example:8086")
-        if parts.username or parts.password:
+            raise ValueError(f"is no URL; try http://influx:{DEFAULT_PORT}") from None
+        if url.scheme not in ("http", "https") or not url.hostname or port_number == 0:
+            raise ValueError(f"is not http or https; try http://influx:{DEFAULT_PORT}")
+        if url.query or url.fragment:
+            raise ValueError(
+                f"has more than scheme, host, port and path; leave out {value!r}'s rest"
+            )
+        if url.username is not None:
             raise ValueError("holds a user; use the keys user and password")
         return value
 
 
-class InfluxBackend(Backend):
-    """Speaks through the ``influxdb`` package; lines are encoded here."""
+def create(config: "BackendConfig", *, read_only: bool) -> Backend:
+    """Make the backend; see :func:`wakizashi.center.backend.open_backend`."""
+    return Influx(getattr(config, CONFIG_KEY), config.database, config.table, config.timeout)
 
-    section = "influxConfig"
-    Config = InfluxConfig
 
-    def __init__(self, config: Any, *, read_only: bool = False) -> None:
-        self._config: InfluxConfig = config.influxConfig
-        self._database: str = config.database
-        self._table: str = config.table
-        self._timeout: float = config.timeout
-        self._client: Any = None
-        self._lock = threading.Lock()
+# -- the backend -----------------------------------------------------------------------------
+
+
+class Influx(Backend):
+    """An InfluxDB 1.x database; made with the first write if it is missing."""
+
+    def __init__(self, config: Config, database: str, table: str, timeout_seconds: float) -> None:
+        from influxdb import InfluxDBClient, exceptions  # type: ignore[import-untyped]
+        from requests import exceptions as http
+
+        url = urlsplit(config.host)
+        self._config = config
+        self._database = database
+        self._table = table
+        self._timeout = timeout_seconds
+        self._client_error = exceptions.InfluxDBClientError
+        self._server_error = exceptions.InfluxDBServerError
+        self._http_error = http.RequestException
+        self._http_timeout = http.Timeout
+        self._client = InfluxDBClient(
+            host=f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname,
+            port=url.port or DEFAULT_PORT,
+            username=config.user,
+            password=self._password(),
+            database=database,
+            ssl=url.scheme == "https",
+            verify_ssl=True,
+            timeout=timeout_seconds,
+            retries=1,
+            path=url.path.rstrip("/"),
+            headers={"Accept": "application/json"},
+        )
 
     @property
-    def description(self) -> str:
-        """URL and database."""
-        return f"InfluxDB at {self._config.host}, database {self._database}"
+    def describe(self) -> str:
+        """``InfluxDB at URL``."""
+        return f"InfluxDB at {self._config.host}"
 
-    def _connect(self) -> Any:
-        # The package's defaults are traps: no timeout, three tries, no verification, root/root.
-        with self._lock:
-            if self._client is None:
-                from influxdb import InfluxDBClient
-
-                url = urlsplit(self._config.host)
-                self._client = InfluxDBClient(
-                    host=f"[{url.hostname}]"
-                    if ":" in (url.hostname or "")
-                    else url.hostname,
-                    port=url.port or (443 if url.scheme == "https" else 80),
-                    username=self._config.user,
-                    password=self._config.secret(),
-                    database=self._database,
-                    ssl=url.scheme == "https",
-                    verify_ssl=True,
-                    timeout=self._timeout,
-                    retries=1,
-                    path=url.path.strip("/"),
-                    headers={"Accept": "application/json"},
-                )
-            return self._client
-
-    def _request(self, path: str, method: str, expected: int, **options: Any) -> Any:
-        """One request; foreign failures become ours.
-
-        Raises:
-            Permanent: 400 and 413, but for limits of the server.
-            Retryable: everything else that is not the expected answer.
-        """
-        from influxdb.exceptions import InfluxDBClientError, InfluxDBServerError
-        from requests.exceptions import ConnectionError as Unreachable
-        from requests.exceptions import RequestException, Timeout
-
+    def _password(self) -> str:
         try:
-            client = self._connect()
-            return client.request(
-                path, method, expected_response_code=expected, **options
+            return self._config.secret()
+        except ValueError as error:
+            raise Retryable(f"backendConfig.influxConfig.{error}; make it readable") from error
+
+    # -- HTTP --------------------------------------------------------------------------------
+
+    def _request(self, url: str, params: dict[str, Any], **more: Any) -> Any:
+        if self._config.passwordFile is not None:  # it may have been changed
+            self._client.switch_user(self._config.user, self._password())
+        at = f"backendConfig.influxConfig.host: {self._config.host}"
+        try:
+            return self._client.request(url, "POST", params=params, **more)
+        except self._client_error as error:
+            raise self._refused(int(error.code or 0), _text(error.content)) from error
+        except self._server_error as error:
+            raise Retryable(f"{at}: answers {_text(error.args[0])}; look at its log") from error
+        except self._http_timeout as error:
+            raise Retryable(
+                f"{at}: no answer within {self._timeout:g} s; is it too busy? "
+                "mend it, or raise backendConfig.timeout"
+            ) from error
+        except (self._http_error, OSError) as error:
+            raise Retryable(
+                f"{at}: can't connect: {_reason(error)}; start InfluxDB there, or mend the address"
+            ) from error
+
+    def _refused(self, code: int, text: str) -> WakizashiError:
+        host = f"backendConfig.influxConfig.host: {self._config.host}"
+        user = f"backendConfig.influxConfig.user: {self._config.user!r}"
+        if code in (401, 403):
+            return Retryable(
+                f"{user}: {self._config.host} refuses it ({code}: {text}); mend user and password, "
+                f"or grant it ALL on {self._database}"
             )
-        except InfluxDBClientError as error:
-            code, text = error.code, _text(error)
-            if code in (401, 403):
-                self.close()  # the password file may have changed
-                raise Retryable(
-                    f"backendConfig.influxConfig.user: {self._config.host} refuses user "
-                    f"{self._config.user!r} ({code}: {text}); mend user and password"
-                ) from error
-            if code in (400, 413) and not any(limit in text for limit in _LIMITS):
-                raise Permanent(
-                    f"InfluxDB refused the data ({code}: {text})"
-                ) from error
-            raise Retryable(f"{self._where()} answered {code}: {text}") from error
-        except InfluxDBServerError as error:
-            raise Retryable(
-                f"{self._where()} answered with an error: {_text(error)}"
-            ) from error
-        except Timeout as error:
-            raise Retryable(
-                f"{self._where()} did not answer within {self._timeout} s (backendConfig.timeout)"
-            ) from error
-        except Unreachable as error:
-            raise Retryable(
-                f"{self._where()} can't be reached; is InfluxDB running there?"
-            ) from error
-        except (RequestException, OSError, ValueError) as error:
-            raise Retryable(f"{self._where()}: {error}") from error
+        if code == 413:
+            return Permanent(f"{host}: the write is too large (413: {text})")
+        if code != 400:
+            return Retryable(f"{host}: answers {code}: {text}; is this an InfluxDB 1.x?")
+        if "max-series-per-database" in text or "max-values-per-tag" in text:
+            return Retryable(
+                f"{host}: {text}; raise that limit in InfluxDB's [data] section, "
+                "or shorten the retention of the database"
+            )
+        return Permanent(f"{host}: {text}")
 
-    def _where(self) -> str:
-        return f"backendConfig.influxConfig.host: {self._config.host}"
-
-    def _query(self, statement: str, method: str = "GET") -> list[dict[str, Any]]:
-        params = {"q": statement, "db": self._database, "epoch": "ms"}
-        answer = self._request("query", method, 200, params=params).json()
-        series = []
-        for result in answer.get("results", []):
-            if "error" in result:
-                raise Retryable(f"{self._where()}: {result['error']}")
-            series.extend(result.get("series", []))
-        return series
-
-    def check(self) -> None:
-        """Ask for the databases, with the user's rights; create ours if it is missing."""
-        self._create()
-
-    def _create(self) -> None:
-        try:
-            self._query(f'CREATE DATABASE "{self._database}"', "POST")
-        except Permanent as error:
-            raise Retryable(str(error)) from error
+    # -- writing -----------------------------------------------------------------------------
 
     def write(self, windows: Sequence[StoredWindow]) -> None:
-        """One request; a missing database is created first."""
-        body = "\n".join(
-            line for window in windows for line in lines(self._table, window)
-        )
-        if not body:
+        """Send everything in one request."""
+        data = encode_lines(windows, self._table).encode()
+        if not data:
             return
+        params = {"db": self._database, "precision": "ms"}
         try:
-            self._write(body)
+            self._request("write", params, data=data, expected_response_code=204)
         except Retryable as error:
             if "database not found" not in str(error):
                 raise
-            self._create()
-            self._write(body)
+            self._run(f'CREATE DATABASE "{self._database}"')
+            self._request("write", params, data=data, expected_response_code=204)
 
-    def _write(self, body: str) -> None:
-        params = {"db": self._database, "precision": "ms"}
-        self._request("write", "POST", 204, params=params, data=body.encode())
+    def check(self) -> None:
+        """Ask for the databases, which needs a user that is let in."""
+        self._run("SHOW DATABASES")
 
-    def traffic(self, since_ms: int, until_ms: int, by: Sequence[str]) -> Iterator[Row]:
-        """See :meth:`Backend.traffic`."""
-        where = f"time >= {since_ms}ms AND time < {until_ms}ms"
+    def _run(self, statement: str) -> None:
+        response = self._request("query", {"q": statement})
+        try:
+            self._raise(response.json())
+        except ValueError as error:
+            raise self._no_influx() from error
+
+    def _raise(self, document: Any) -> None:
+        if not isinstance(document, dict):
+            raise self._no_influx()
+        for part in (document, *document.get("results", ())):
+            if "error" in part:
+                text = str(part["error"])
+                if "database not found" in text:
+                    raise WakizashiError(
+                        f"backendConfig.database: {self._database!r} is not at "
+                        f"{self._config.host}; name the one that the center writes"
+                    )
+                raise Retryable(f"backendConfig.influxConfig.host: {self._config.host}: {text}")
+
+    def _no_influx(self) -> Retryable:
+        return Retryable(
+            f"backendConfig.influxConfig.host: {self._config.host} does not answer as an "
+            "InfluxDB 1.x; mend the address"
+        )
+
+    # -- reading -----------------------------------------------------------------------------
+
+    def _select(self, query: str) -> Iterator[dict[str, Any]]:
+        """Series after series of a streamed answer."""
+        params = {
+            "q": query,
+            "db": self._database,
+            "epoch": "ms",
+            "chunked": "true",
+            "chunk_size": _CHUNK_ROWS,
+        }
+        response = self._request("query", params, stream=True)
+        try:
+            for line in response.iter_lines():
+                if line:
+                    document = json.loads(line)
+                    self._raise(document)
+                    for result in document.get("results", ()):
+                        yield from result.get("series", ())
+        except ValueError as error:
+            raise self._no_influx() from error
+        except (self._http_error, OSError) as error:
+            raise Retryable(
+                f"backendConfig.influxConfig.host: {self._config.host}: the answer broke off: "
+                f"{_reason(error)}; ask again"
+            ) from error
+        finally:
+            response.close()
+
+    def traffic(self, since_ms: int, until_ms: int, by: Sequence[str] = ()) -> Iterator[Row]:
+        """See :meth:`wakizashi.center.backend.Backend.traffic`."""
+        check_by(by)
+        where = f'FROM "{self._table}" WHERE time >= {since_ms}ms AND time < {until_ms}ms'
         if by:
-            names = ", ".join(f'"{name}"' for name in by)
-            statement = (
-                f'SELECT sum("size") AS "size", sum("packets") AS "packets" '
-                f'FROM "{self._table}" WHERE {where} GROUP BY {names}'
-            )
-            for series in self._query(statement):
-                for _, size, packets in series["values"]:
-                    yield {name: series["tags"][name] for name in by} | {
-                        "size": size,
-                        "packets": packets,
-                    }
+            keys = ",".join(f'"{key}"' for key in dict.fromkeys(by))
+            sums = 'SELECT sum("size") AS "size",sum("packets") AS "packets"'
+            for series in self._select(f"{sums} {where} GROUP BY {keys}"):
+                names = series["columns"][1:]
+                for row in series["values"]:
+                    tags: Row = {key: str(series["tags"][key]) for key in dict.fromkeys(by)}
+                    yield tags | dict(zip(names, row[1:], strict=True))
             return
-        fields = ("probe", "probeIP", "srcIP", "dstIP", "size", "packets")
-        columns = ", ".join(f'"{name}"' for name in fields)
-        for series in self._query(
-            f'SELECT {columns} FROM "{self._table}" WHERE {where}'
-        ):
+        fields = ",".join(f'"{name}"' for name in (*BY_KEYS, "size", "packets"))
+        for series in self._select(f"SELECT {fields} {where}"):
+            names = ["timestamp", *series["columns"][1:]]
             for row in series["values"]:
-                yield dict(zip(("timestamp", *fields), row, strict=True))
+                yield dict(zip(names, row, strict=True))
 
     def ledgers(self, since_ms: int, until_ms: int) -> Iterator[LedgerRecord]:
-        """See :meth:`Backend.ledgers`."""
-        statement = (
+        """See :meth:`wakizashi.center.backend.Backend.ledgers`."""
+        query = (
             f'SELECT * FROM "{self._table}_ledger" '
             f"WHERE time >= {since_ms}ms AND time < {until_ms}ms"
         )
-        for series in self._query(statement):
+        for series in self._select(query):
             for values in series["values"]:
                 row = dict(zip(series["columns"], values, strict=True))
-                tallies = {
-                    t: Tally(row[f"{t}_packets"], row[f"{t}_bytes"]) for t in TALLIES
-                }
                 yield LedgerRecord(
                     timestamp=row["time"],
                     probe=row["probe"],
                     device=row["device"],
                     number=row["number"],
                     duration=row["duration"],
-                    ledger=Ledger(**tallies),
+                    ledger=Ledger(
+                        **{n: Tally(row[f"{n}_packets"], row[f"{n}_bytes"]) for n in TALLIES}
+                    ),
                 )
 
     def close(self) -> None:
         """Close the connections."""
-        with self._lock:
-            if self._client is not None:
-                self._client.close()
-                self._client = None
+        self._client.close()
 
 
-def lines(table: str, window: StoredWindow) -> Iterator[str]:
-    """A window in line protocol, tags sorted by key."""
-    for record in window.records:
-        tags = _tags(
-            window.tags,
-            dstIP=record.dstIP,
-            probe=record.probe,
-            probeIP=record.probeIP,
-            srcIP=record.srcIP,
-        )
-        fields = f"size={record.size}i,packets={record.packets}i"
-        yield f"{table},{tags} {fields} {record.timestamp}"
-    for entry in window.ledgers:
-        tags = _tags(window.tags, device=entry.device, probe=entry.probe)
-        fields = ",".join(
-            f"{tally}_{unit}={getattr(getattr(entry.ledger, tally), unit)}i"
-            for tally in TALLIES
-            for unit in ("packets", "bytes")
-        )
-        yield (
-            f"{table}_ledger,{tags} number={entry.number}i,duration={entry.duration}i,{fields} "
-            f"{entry.timestamp}"
-        )
+def _text(content: object) -> str:
+    """The message in an answer: the value of ``error`` where it is JSON."""
+    text = content.decode("utf-8", "replace") if isinstance(content, bytes) else str(content)
+    try:
+        document = json.loads(text)
+    except ValueError:
+        document = None
+    if isinstance(document, dict) and "error" in document:
+        text = str(document["error"])
+    return " ".join(text.split())[:300] or "an empty answer"
 
 
-def _tags(constant: Tags, **own: str) -> str:
-    both = sorted((*constant, *own.items()))
-    return ",".join(
-        f"{key.translate(_ESCAPES)}={value.translate(_ESCAPES)}" for key, value in both
-    )
-
-
-def _text(error: Any) -> str:
-    content = getattr(error, "content", None) or str(error)
-    text = (
-        content.decode(errors="replace") if isinstance(content, bytes) else str(content)
-    )
-    return " ".join(text.split())[:300]
+def _reason(error: BaseException) -> str:
+    """The innermost cause, for the outer ones wrap it in class names."""
+    text = str(error)
+    for known in ("Connection refused", "Name or service not known", "No route to host"):
+        if known in text:
+            return known.lower()
+    return " ".join(text.split())[:200]

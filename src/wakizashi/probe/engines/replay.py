@@ -87,6 +87,7 @@ class ReplayTap(Tap):
     """Reads packets up to a given time, one window after another."""
 
     def __init__(self, path: Path, counter: FlowCounter) -> None:
+        from scapy.config import conf
         from scapy.error import Scapy_Exception, log_runtime
         from scapy.utils import RawPcapReader
 
@@ -95,6 +96,7 @@ class ReplayTap(Tap):
         self._passed = Tally()
         self.until_ms: int | None = None
         """:meth:`pump` stops before the first packet of this time or later; None for no end."""
+        conf.warning_threshold = 0  # else scapy keeps frequent warnings to itself
         self._log = log_runtime
         self._warnings = _Warnings()
         self._log.addHandler(self._warnings)

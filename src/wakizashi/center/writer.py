@@ -1,0 +1,124 @@
+"""The way to the backend, for new windows and for reposts: one write at a time.
+
+Keeps the state of the backend: after a failure it counts as down until a
+pause, longer each time and with jitter, is over.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from wakizashi.center.backend import Backend
+from wakizashi.center.isolate import Isolated, isolate, pieces, points
+from wakizashi.center.metrics import Metrics
+from wakizashi.errors import Permanent, Retryable
+from wakizashi.model import StoredWindow
+from wakizashi.telemetry import Throttle
+
+GROUP_POINTS = 10_000
+"""Most points in one write."""
+FIRST_BACKOFF_SECONDS = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+class Writer:
+    """Writes windows on worker threads; belongs to one event loop.
+
+    Args:
+        backend: where they go.
+        longest_pause_seconds: the end of the exponential backoff.
+        clock, random: monotonic seconds, a number in [0, 1).
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        metrics: Metrics,
+        *,
+        longest_pause_seconds: float,
+        clock: Callable[[], float],
+        random: Callable[[], float],
+    ) -> None:
+        self._backend = backend
+        self._metrics = metrics
+        self._longest = longest_pause_seconds
+        self._clock, self._random = clock, random
+        self._throttle = Throttle(_log)
+        self._writing = asyncio.Lock()
+        self._failures = 0
+        self._down_until = 0.0
+        self.reason = ""
+        """Why the backend took nothing the last time that it did not."""
+        self.back = asyncio.Event()
+        """Set when the backend works again after a failure."""
+
+    @property
+    def failing(self) -> bool:
+        """Whether the last write failed."""
+        return self._failures > 0
+
+    @property
+    def pause_seconds(self) -> float:
+        """Until the backend is worth another try; 0 now."""
+        return max(0.0, self._down_until - self._clock())
+
+    @property
+    def describe(self) -> str:
+        """The backend, for messages."""
+        return self._backend.describe
+
+    async def write(self, windows: Sequence[StoredWindow]) -> Isolated:
+        """Write windows, whatever their size; which of them hold points that can't be stored.
+
+        Raises:
+            Retryable: the backend does not take anything now; parts may be stored.
+        """
+        isolated: Isolated = {}
+        count = 0
+        try:
+            for piece in pieces(windows, GROUP_POINTS):
+                async with self._writing:
+                    try:
+                        await asyncio.to_thread(self._write, piece)
+                    except Permanent as error:
+                        bad, more = await asyncio.to_thread(isolate, self._write, piece, str(error))
+                        isolated |= bad
+                        count += more
+        except Retryable as error:
+            self._went_down(error)
+            raise
+        self._came_up()
+        if isolated:
+            self._metrics.quarantined.inc(count)
+            why = next(iter(isolated.values()))
+            self._throttle.error("permanent", f"{count} points can't be stored: {why}")
+        return isolated
+
+    def _write(self, windows: Sequence[StoredWindow]) -> None:
+        outcome = "retryable"
+        try:
+            with self._metrics.write_seconds.time():
+                self._backend.write(windows)
+            outcome = "ok"
+            self._metrics.points.inc(sum(points(window) for window in windows))
+        except Permanent:
+            outcome = "permanent"
+            raise
+        finally:
+            self._metrics.writes.labels(outcome).inc()
+
+    def _went_down(self, error: Retryable) -> None:
+        self._failures += 1
+        pause = min(self._longest, FIRST_BACKOFF_SECONDS * 2 ** min(self._failures - 1, 16))
+        # Jitter, so that many centers do not come back all at once.
+        self._down_until = self._clock() + pause * (0.5 + self._random() / 2)
+        self.reason = str(error)
+        self._throttle.warning("backend", f"{error}; nothing is lost meanwhile")
+
+    def _came_up(self) -> None:
+        if self._failures:
+            self._failures, self._down_until = 0, 0.0
+            self.back.set()
+            self._throttle.clear("backend")
+            _log.info("%s takes windows again", self._backend.describe)
