@@ -51,9 +51,7 @@ def _size(value: object) -> object:
 
 def _level(value: object) -> object:
     if value not in range(5) or isinstance(value, bool):
-        raise ValueError(
-            "is not a level; use 0 debug, 1 info, 2 warning, 3 error or 4 fatal"
-        )
+        raise ValueError("is not a level; use 0 debug, 1 info, 2 warning, 3 error or 4 fatal")
     return value
 
 
@@ -92,9 +90,7 @@ class PasswordSection(Section):
     @model_validator(mode="after")
     def _one_password(self) -> Self:
         if self.password is not None and self.passwordFile is not None:
-            raise ValueError(
-                "password and passwordFile exclude each other; keep one of them"
-            )
+            raise ValueError("password and passwordFile exclude each other; keep one of them")
         if self.passwordFile is not None:
             self.secret()
         return self
@@ -110,9 +106,7 @@ class PasswordSection(Section):
                 return self.passwordFile.read_text().rstrip("\r\n")
             except (OSError, UnicodeDecodeError) as error:
                 reason = error.strerror if isinstance(error, OSError) else "not text"
-                raise ValueError(
-                    f"passwordFile: {self.passwordFile}: {reason}"
-                ) from error
+                raise ValueError(f"passwordFile: {self.passwordFile}: {reason}") from error
         return self.password.get_secret_value() if self.password is not None else ""
 
 
@@ -152,16 +146,16 @@ def load(
     faults: list[str] = []
     sources: dict[_Keys, _Source] = {}
     data: dict[str, Any] = _read(path, sources, faults) if path is not None else {}
-    for keys, text, source in _from_environment(model, environment or os.environ):
+    for keys, text, source in _from_environment(
+        model, os.environ if environment is None else environment
+    ):
         _put(data, keys, text, source, sources, faults)
     for override in overrides:
         key, separator, text = override.partition("=")
         if not separator:
             faults.append(f"--set {override}: has no '='; write --set KEY=VALUE")
             continue
-        _put(
-            data, tuple(key.split(".")), text, _Source("--set"), sources, faults
-        )
+        _put(data, tuple(key.split(".")), text, _Source("--set"), sources, faults)
     data = {**(defaults or {}), **data}
     config: Model | None = None
     try:
@@ -173,9 +167,7 @@ def load(
     return config
 
 
-def _read(
-    path: Path, sources: dict[_Keys, _Source], faults: list[str]
-) -> dict[str, Any]:
+def _read(path: Path, sources: dict[_Keys, _Source], faults: list[str]) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -247,9 +239,7 @@ def variables(model: type[BaseModel], prefix: _Keys = ()) -> dict[str, _Keys]:
         if section is not None:
             found |= variables(section, keys)
         else:
-            snake = (
-                re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", part).upper() for part in keys
-            )
+            snake = (re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", part).upper() for part in keys)
             found[ENVIRONMENT_PREFIX + "__".join(snake)] = keys
     return found
 
@@ -277,7 +267,7 @@ def _put(
 ) -> None:
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: 2026-13-01
         value = text
     target = data
     for key in keys[:-1]:
@@ -310,11 +300,7 @@ def _faults(
                 break
         label = ".".join(keys)
         value = fault.get("input")
-        shown = (
-            ""
-            if isinstance(value, dict | list | Section) or _secret(keys)
-            else f"{value!r} "
-        )
+        shown = "" if isinstance(value, dict | list | Section) or _secret(keys) else f"{value!r} "
         kind, context = fault["type"], fault.get("ctx", {})
         if kind == "extra_forbidden":
             text = f"unknown key{_suggestion(keys, model)}"
@@ -355,10 +341,7 @@ def _internal(part: str) -> bool:
 
 
 def _secret(keys: _Keys) -> bool:
-    return (
-        bool(keys)
-        and re.search(r"password|token|secret", keys[-1], re.IGNORECASE) is not None
-    )
+    return bool(keys) and re.search(r"password|token|secret", keys[-1], re.IGNORECASE) is not None
 
 
 def _suggestion(keys: _Keys, model: type[BaseModel]) -> str:

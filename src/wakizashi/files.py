@@ -26,6 +26,7 @@ payload length (u64), CRC-32 of these 16 bytes and the payload (u32), payload
 import contextlib
 import fcntl
 import hashlib
+import itertools
 import os
 import re
 import struct
@@ -44,7 +45,7 @@ _HEADER = struct.Struct("<4sHHQ")
 _CHECKSUM = struct.Struct("<I")
 HEADER_BYTES = _HEADER.size + _CHECKSUM.size
 
-_NAME = re.compile(r"(\d{13})-(\d{10,})-([0-9a-f]{12})\.window")
+_NAME = re.compile(r"([0-9]{13})-([0-9]{10,})-([0-9a-f]{12})\.window")
 SENT = "sent"
 BAD = "bad"
 
@@ -77,9 +78,7 @@ class Filesystem:
 
     def write_new(self, path: Path, data: bytes) -> None:
         """Create a file, write it whole and fsync it."""
-        descriptor = os.open(
-            path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
-        )
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             view = memoryview(data)
             while view:
@@ -122,21 +121,15 @@ def unseal(content: bytes) -> bytes:
         DamagedFile: any bit of it is not as :func:`seal` wrote it.
     """
     if len(content) < HEADER_BYTES:
-        raise DamagedFile(
-            f"{len(content)} bytes, shorter than a header ({HEADER_BYTES})"
-        )
+        raise DamagedFile(f"{len(content)} bytes, shorter than a header ({HEADER_BYTES})")
     header = content[: _HEADER.size]
     magic, version, zero, length = _HEADER.unpack(header)
     if magic != MAGIC:
         raise DamagedFile(f"starts with {magic!r}, not {MAGIC!r}: not a window file")
     if version != VERSION or zero != 0:
-        raise DamagedFile(
-            f"format version {version}; this release reads version {VERSION}"
-        )
+        raise DamagedFile(f"format version {version}; this release reads version {VERSION}")
     if length != len(content) - HEADER_BYTES:
-        raise DamagedFile(
-            f"{len(content) - HEADER_BYTES} bytes of payload, {length} expected"
-        )
+        raise DamagedFile(f"{len(content) - HEADER_BYTES} bytes of payload, {length} expected")
     payload = content[HEADER_BYTES:]
     (checksum,) = _CHECKSUM.unpack_from(content, _HEADER.size)
     if zlib.crc32(payload, zlib.crc32(header)) != checksum:
@@ -147,6 +140,11 @@ def unseal(content: bytes) -> bytes:
 def probe_digest(probe: str) -> str:
     """The 12 hexadecimal digits that stand for a probe's name in file names."""
     return hashlib.blake2b(probe.encode(), digest_size=6).hexdigest()
+
+
+def file_name(probe: str, start_ms: int, number: int) -> str:
+    """The name of a window's file."""
+    return f"{start_ms:013d}-{number:010d}-{probe_digest(probe)}.window"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -202,9 +200,7 @@ class WindowDirectory:
         """
         try:
             self._fs.make_directory(self.path)
-            self._lock_descriptor = os.open(
-                self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-            )
+            self._lock_descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             fcntl.flock(self._lock_descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self.close()
@@ -225,9 +221,12 @@ class WindowDirectory:
             raise WakizashiError(f"{self.key}: {self.path}: {error}") from error
 
     def _scan(self) -> None:
+        self._entries = {}
+        self._used = 0
         for name in self._fs.names(self.path):
             path = self.path / name
-            if name.endswith(".tmp"):
+            # Ours alone: the directory may be one that others write to as well.
+            if name.startswith(".") and name.endswith(".window.tmp"):
                 self._fs.remove(path)
                 continue
             if not name.endswith(".window"):
@@ -236,7 +235,11 @@ class WindowDirectory:
             try:
                 if entry is None:
                     raise DamagedFile("its name is not START-NUMBER-PROBE.window")
-                wire.decode(wire.unpack(unseal(self._fs.read(path))))
+                window = wire.decode(wire.unpack(unseal(self._fs.read(path))))
+                # Else a renamed file would be delivered, and acknowledged, under two names.
+                expected = file_name(window.probe, window.start_ms, window.number)
+                if name != expected:
+                    raise DamagedFile(f"holds the window of {expected}")
             except (DamagedFile, wire.InvalidWindow) as error:
                 self._move_to_bad(name, str(error))
             else:
@@ -281,9 +284,7 @@ class WindowDirectory:
                     )
         return start, number
 
-    def write(
-        self, probe: str, start_ms: int, number: int, chunks: list[bytes]
-    ) -> Entry:
+    def write(self, probe: str, start_ms: int, number: int, chunks: list[bytes]) -> Entry:
         """Make a window durable; when this returns it is.
 
         Raises:
@@ -292,7 +293,7 @@ class WindowDirectory:
                 window of the same start, is safe.
         """
         content = seal(wire.pack(chunks))
-        name = f"{start_ms:013d}-{number:010d}-{probe_digest(probe)}.window"
+        name = file_name(probe, start_ms, number)
         final, temporary = self.path / name, self.path / f".{name}.tmp"
         with self._lock:
             known = self._entries.get(name)
@@ -308,16 +309,12 @@ class WindowDirectory:
                 self._fs.remove(temporary)
                 self._fs.write_new(temporary, content)
                 self._fs.rename(temporary, final)
-                if (
-                    known is None
-                ):  # an earlier file of that name counts already: it stays
+                if known is None:  # an earlier file of that name counts already: it stays
                     leftovers.append(final)
                 self._fs.sync_directory(self.path)
             except OSError as error:
                 for leftover in leftovers:
-                    with contextlib.suppress(
-                        OSError
-                    ):  # a temporary goes at the next start
+                    with contextlib.suppress(OSError):  # a temporary goes at the next start
                         self._fs.remove(leftover)
                 raise Retryable(
                     f"{self.key}: {self.path}: can't write a window of {len(content)} bytes: "
@@ -342,14 +339,10 @@ class WindowDirectory:
             return None
         except FileNotFoundError:
             self._forget(entry)
-            self.moved_to_bad.append(
-                (entry.name, "the file was taken away by somebody else")
-            )
+            self.moved_to_bad.append((entry.name, "the file was taken away by somebody else"))
             return None
         except OSError as error:
-            raise Retryable(
-                f"{self.key}: {path}: {error.strerror}; mend the disk"
-            ) from error
+            raise Retryable(f"{self.key}: {path}: {error.strerror}; mend the disk") from error
 
     def remove(self, entry: Entry) -> None:
         """Remove a window that is durable elsewhere.
@@ -391,7 +384,12 @@ class WindowDirectory:
     def _move_to_bad(self, name: str, reason: str) -> None:
         folder = self.path / BAD
         self._fs.make_directory(folder)
-        self._fs.rename(self.path / name, folder / name)
+        # Never over an earlier one of that name (invariant 3).
+        taken = set(self._fs.names(folder))
+        target = next(
+            option for n in itertools.count() if (option := name + f".{n}" * bool(n)) not in taken
+        )
+        self._fs.rename(self.path / name, folder / target)
         self.moved_to_bad.append((name, reason))
 
     def sent(self) -> Iterator[tuple[Entry, list[bytes]]]:

@@ -49,9 +49,7 @@ class StopSignal:
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def __enter__(self) -> Self:
-        self._before = [
-            (number, signal.signal(number, self._handle)) for number in STOP_SIGNALS
-        ]
+        self._before = [(number, signal.signal(number, self._handle)) for number in STOP_SIGNALS]
         return self
 
     def __exit__(self, *exception: object) -> None:

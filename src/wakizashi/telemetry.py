@@ -25,23 +25,19 @@ class _Formatter(logging.Formatter):
     default_time_format = "%Y-%m-%dT%H:%M:%S"
     default_msec_format = "%s.%03dZ"
 
-    def formatException(
+    def formatException(  # noqa: N802 - overrides
         self,
         ei: tuple[type[BaseException], BaseException, TracebackType | None]
         | tuple[None, None, None],
     ) -> str:
         """No traceback ever reaches a user, unless he asked for debug messages."""
-        return (
-            super().formatException(ei) if logging.root.level <= logging.DEBUG else ""
-        )
+        return super().formatException(ei) if logging.root.level <= logging.DEBUG else ""
 
 
 def setup_logging(level: int, program: str) -> None:
     """Log to standard error from ``level`` (0 debug to 4 fatal) on."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        _Formatter(f"%(asctime)s %(levelname)s {program}: %(message)s")
-    )
+    handler.setFormatter(_Formatter(f"%(asctime)s %(levelname)s {program}: %(message)s"))
     logging.root.handlers[:] = [handler]
     logging.root.setLevel(LEVELS[level])
     # Other people's libraries speak when it is serious.
@@ -52,9 +48,7 @@ def setup_logging(level: int, program: str) -> None:
 class Throttle:
     """Logs a repeated trouble at most once a minute for each key. Threads may share it."""
 
-    def __init__(
-        self, logger: logging.Logger, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, logger: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
         self._logger = logger
         self._clock = clock
         self._lock = threading.Lock()
@@ -136,9 +130,7 @@ class HealthServer:
                 f"choose another {self._key}, or stop what uses it"
             ) from error
         self._server.daemon_threads = True
-        threading.Thread(
-            target=self._server.serve_forever, name="health", daemon=True
-        ).start()
+        threading.Thread(target=self._server.serve_forever, name="health", daemon=True).start()
 
     def close(self) -> None:
         """Stop listening."""

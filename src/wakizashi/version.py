@@ -18,6 +18,4 @@ def build_info() -> dict[str, str]:
 def version_text(program: str) -> str:
     """The one line that ``PROGRAM --version`` prints."""
     info = build_info()
-    return (
-        f"{program} {info['version']} (commit {info['commit']}, built {info['built']})"
-    )
+    return f"{program} {info['version']} (commit {info['commit']}, built {info['built']})"

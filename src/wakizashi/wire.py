@@ -51,7 +51,7 @@ RESERVED_TAGS = frozenset(
     }
 )
 
-_NAME = re.compile(rf"[^\x00-\x1f\x7f\\]{{1,{MAX_NAME_LENGTH}}}")
+_NAME = re.compile(rf"[^\x00-\x1f\x7f\\\ud800-\udfff]{{1,{MAX_NAME_LENGTH}}}")
 _TAG_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,62}")
 _LENGTH = struct.Struct("<I")
 _DIRECTIONS = {int(direction): direction for direction in Direction}
@@ -72,9 +72,7 @@ def name_fault(name: str) -> str | None:
     if name != name.strip():
         return "starts or ends with white space"
     if not _NAME.fullmatch(name):
-        return (
-            f"has a control character or backslash, or is longer than {MAX_NAME_LENGTH}"
-        )
+        return f"has a control character or backslash, or is longer than {MAX_NAME_LENGTH}"
     return None
 
 
@@ -83,9 +81,7 @@ def tag_key_fault(key: str) -> str | None:
     if key in RESERVED_TAGS:
         return "is a name that every record has already"
     if not _TAG_KEY.fullmatch(key):
-        return (
-            "is not a letter followed by letters, digits, '_', '.' or '-' (63 at most)"
-        )
+        return "is not a letter followed by letters, digits, '_', '.' or '-' (63 at most)"
     return None
 
 
@@ -107,7 +103,7 @@ def encode(window: Window) -> list[bytes]:
             records=[
                 pb.RawTrafficRecord(
                     device=flow.device,
-                    direction=pb.Direction.ValueType(flow.direction),
+                    direction=flow.direction.value,  # type: ignore[arg-type]  # the stubs know the enum alone
                     source=flow.source,
                     destination=flow.destination,
                     size=flow.size,
@@ -136,9 +132,7 @@ def decode(chunks: Sequence[bytes]) -> Window:
         window = assembly.add(chunk)
         if window is not None:
             if index != len(chunks) - 1:
-                raise InvalidWindow(
-                    f"{len(chunks) - 1 - index} chunks follow after the last one"
-                )
+                raise InvalidWindow(f"{len(chunks) - 1 - index} chunks follow after the last one")
             return window
     raise InvalidWindow("chunks are missing at the end")
 
@@ -252,13 +246,9 @@ class Assembly:
             raise InvalidWindow(f"number: {chunk.number} is beyond {MAX_INTEGER}")
         most = -(-MAX_WINDOW_RECORDS // MAX_CHUNK_RECORDS)
         if not 1 <= chunk.chunk_count <= most:
-            raise InvalidWindow(
-                f"chunk_count: {chunk.chunk_count} is not from 1 to {most}"
-            )
+            raise InvalidWindow(f"chunk_count: {chunk.chunk_count} is not from 1 to {most}")
         if chunk.chunk_index != 0:
-            raise InvalidWindow(
-                f"chunk_index: {chunk.chunk_index} where 0 has to come first"
-            )
+            raise InvalidWindow(f"chunk_index: {chunk.chunk_index} where 0 has to come first")
         if len(chunk.tags) > MAX_TAGS:
             raise InvalidWindow(f"tags: {len(chunk.tags)} are more than {MAX_TAGS}")
         for key, value in chunk.tags.items():
@@ -269,9 +259,7 @@ class Assembly:
             if fault:
                 raise InvalidWindow(f"tags.{key}: {value[:64]!r} {fault}")
         if len(chunk.devices) > MAX_DEVICES:
-            raise InvalidWindow(
-                f"devices: {len(chunk.devices)} are more than {MAX_DEVICES}"
-            )
+            raise InvalidWindow(f"devices: {len(chunk.devices)} are more than {MAX_DEVICES}")
         self._tags = tuple(sorted(chunk.tags.items()))
         self._devices = tuple(_read_device(device) for device in chunk.devices)
         if len({device.name for device in self._devices}) < len(self._devices):
@@ -285,29 +273,21 @@ class Assembly:
         before: tuple[str, int] | None,
     ) -> None:
         if self.name != before:
-            raise InvalidWindow(
-                f"a chunk of another window came before the last one of {before}"
-            )
+            raise InvalidWindow(f"a chunk of another window came before the last one of {before}")
         for field in ("end_unix_ms", "number", "chunk_count"):
             ours, theirs = getattr(head, field), getattr(chunk, field)
             if ours != theirs:
                 raise InvalidWindow(f"{field}: {theirs}, but {ours} in the first chunk")
         if chunk.chunk_index != len(self.raw):
-            raise InvalidWindow(
-                f"chunk_index: {chunk.chunk_index} where {len(self.raw)} is due"
-            )
+            raise InvalidWindow(f"chunk_index: {chunk.chunk_index} where {len(self.raw)} is due")
         if chunk.tags or chunk.devices:
             raise InvalidWindow("tags and devices belong into the first chunk only")
 
     def _take_records(self, chunk: pb.WindowChunk) -> None:
         if len(chunk.records) > MAX_CHUNK_RECORDS:
-            raise InvalidWindow(
-                f"records: {len(chunk.records)} are more than {MAX_CHUNK_RECORDS}"
-            )
+            raise InvalidWindow(f"records: {len(chunk.records)} are more than {MAX_CHUNK_RECORDS}")
         if len(self._flows) + len(chunk.records) > MAX_WINDOW_RECORDS:
-            raise InvalidWindow(
-                f"records: more than {MAX_WINDOW_RECORDS} in the window"
-            )
+            raise InvalidWindow(f"records: more than {MAX_WINDOW_RECORDS} in the window")
         devices = len(self._devices)
         for position, record in enumerate(chunk.records):
             source, destination = record.source, record.destination
@@ -331,9 +311,7 @@ class Assembly:
                     f"{devices}, 1 <= direction <= 4, 4 or 16 bytes each, 0 < packets <= size, "
                     f"sums of the window up to {MAX_INTEGER}"
                 )
-            self._flows.append(
-                Flow(device, direction, source, destination, size, packets)
-            )
+            self._flows.append(Flow(device, direction, source, destination, size, packets))
 
 
 def _device(device: DeviceLedger) -> pb.Device:
@@ -363,8 +341,6 @@ def _read_device(device: pb.Device) -> DeviceLedger:
     for field in _TALLIES:
         tally = getattr(device.ledger, field)
         if tally.packets > MAX_INTEGER or tally.bytes > MAX_INTEGER:
-            raise InvalidWindow(
-                f"devices.{device.name}: ledger.{field} is beyond {MAX_INTEGER}"
-            )
+            raise InvalidWindow(f"devices.{device.name}: ledger.{field} is beyond {MAX_INTEGER}")
         tallies[field] = Tally(tally.packets, tally.bytes)
     return DeviceLedger(device.name, device.primary_address, Ledger(**tallies))

@@ -101,7 +101,7 @@ def pair() -> Iterator[tuple[str, str]]:
             pytest.fail("needs root")
         pytest.skip("needs root")
     near, far = f"wkn{os.getpid() % 100_000}", f"wkf{os.getpid() % 100_000}"
-    run = lambda text: subprocess.run(text.split(), check=True, capture_output=True)  # noqa: E731
+    run = lambda text: subprocess.run(text.split(), check=True, capture_output=True)
     run(f"ip link add {near} mtu 9000 type veth peer name {far} mtu 9000")
     try:
         for device in (near, far):

@@ -115,7 +115,12 @@ class Lab:
             run(*enter, "sysctl", "-q", f"net.ipv6.conf.{device}.addr_gen_mode=1")
             run(*enter, "sysctl", "-q", f"net.ipv6.conf.{device}.accept_ra=0")
             for family in ("ipv4", "ipv6"):  # a neighbour is asked for once, not checked on again
-                run(*enter, "sysctl", "-q", f"net.{family}.neigh.{device}.delay_first_probe_time=600")
+                run(
+                    *enter,
+                    "sysctl",
+                    "-q",
+                    f"net.{family}.neigh.{device}.delay_first_probe_time=600",
+                )
             run("ip", "-n", where, "addr", "add", f"10.77.{net}.{host}/24", "dev", device)
             run("ip", "-n", where, "addr", "add", f"fd77:{net}::{host}/64", "dev", device, "nodad")
             run("ip", "-n", where, "link", "set", device, "up")
@@ -181,7 +186,13 @@ class Lab:
         return process
 
     def _influx_answers(self) -> bool:
-        command = ["nsenter", f"--net=/run/netns/{self.center}", "curl", "-sf", INFLUX_URL + "/ping"]
+        command = [
+            "nsenter",
+            f"--net=/run/netns/{self.center}",
+            "curl",
+            "-sf",
+            INFLUX_URL + "/ping",
+        ]
         return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
     def influx(self, statement: str) -> list[dict[str, Any]]:
@@ -295,7 +306,7 @@ class Lab:
             def total(path: Path = path) -> int:
                 return sum(size for size, _ in frames(path))
 
-            wait_for(f"tcpdump to have {passed} bytes", lambda: total() >= passed)  # noqa: B023
+            wait_for(f"tcpdump to have {passed} bytes", lambda: total() >= passed)
             assert process.stop(signal.SIGINT) == 0
             assert total() == passed, "the oracle itself missed packets"
             assert "\n0 packets dropped by kernel" in process.output

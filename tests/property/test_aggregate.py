@@ -29,9 +29,7 @@ _flows = st.lists(
 
 
 @given(_flows, st.randoms(use_true_random=False))
-def test_sums_are_conserved_in_any_order(
-    flows: tuple[Flow, ...], shuffler: random.Random
-) -> None:
+def test_sums_are_conserved_in_any_order(flows: tuple[Flow, ...], shuffler: random.Random) -> None:
     stored = aggregate(window(0, flows))
     assert sum(r.size for r in stored.records) == sum(f.size for f in flows)
     assert sum(r.packets for r in stored.records) == sum(f.packets for f in flows)

@@ -26,7 +26,9 @@ def test_lines_are_escaped_and_tags_sorted() -> None:
         rf"traffic,{common},dstIP=10.0.0.2,probe=ns/pod\ 1,probeIP=10.0.0.1,srcIP=10.0.0.1,zone=ü "
         f"size={2**62}i,packets=1i {START}"
     )
-    assert second.startswith(rf"traffic_ledger,{common},device=eth0,probe=ns/pod\ 1,zone=ü number=0i,")
+    assert second.startswith(
+        rf"traffic_ledger,{common},device=eth0,probe=ns/pod\ 1,zone=ü number=0i,"
+    )
     assert f"duration=30000i,device_packets=1i,device_bytes={2**62}i,counted_packets=1i" in second
     assert second.endswith(f"other_packets=0i,other_bytes=0i {START}")
 

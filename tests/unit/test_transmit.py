@@ -31,7 +31,7 @@ class FakeCenter(pb_grpc.TrafficCenterServicer):
         self.calls = 0
         self.script: Script = lambda chunk, _: stored(chunk)
 
-    def Transmit(  # noqa: N802 - the generated name
+    def Transmit(
         self, request_iterator: Iterator[pb.WindowChunk], context: Any
     ) -> Iterator[pb.WindowAck]:
         self.calls += 1
@@ -229,7 +229,9 @@ def test_every_address_of_the_name_is_tried(
     dead, alive = ("127.0.0.77", port), ("127.0.0.1", port)
 
     def two(host: str, *rest: Any, **named: Any) -> Any:
-        return [(*found[:4], peer) for found in real(host, *rest, **named) for peer in (dead, alive)]
+        return [
+            (*found[:4], peer) for found in real(host, *rest, **named) for peer in (dead, alive)
+        ]
 
     monkeypatch.setattr(socket, "getaddrinfo", two)
     for _ in range(6):  # in random order

@@ -67,7 +67,7 @@ class Repost:
                 await self.once()
             except Retryable as error:
                 self._throttle.warning("recovery", str(error))
-            except Exception:  # noqa: BLE001 - top of the task: files stay, the next round tries
+            except Exception:
                 _log.exception("posting from recoverDir failed unexpectedly")
             await wait(self._writer.back, self._interval, self._sleep)
 

@@ -162,7 +162,7 @@ class Store:
             group = self._take()
             try:
                 await self._make_durable(group)
-            except Exception:  # noqa: BLE001 - top of the task: this group is refused
+            except Exception:
                 _log.exception("a group of %d windows failed unexpectedly", len(group))
             finally:  # cancelled or failed: no window may wait for its word for ever
                 self._finish(group, self._retry("the center could not store it"))

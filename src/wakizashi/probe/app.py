@@ -109,9 +109,7 @@ class Probe:
         deadline = time.monotonic() + STUCK_SECONDS
         while not self._finished and not done.wait(0.1):
             if time.monotonic() > deadline:
-                raise Retryable(
-                    "capture is stuck; not connecting to an address of the center"
-                )
+                raise Retryable("capture is stuck; not connecting to an address of the center")
 
     def _hear(self) -> None:
         os.read(self._bell, 4096)
@@ -193,21 +191,19 @@ class Probe:
         descriptor = watched.tap.fileno()
         if descriptor is not None:
             self._selector.unregister(descriptor)
+        watched.tap.pump(DRAIN_PACKETS)
         self._take(watched, passed)
         watched.tap.close()
         del self._watched[watched.device.index]
 
     def _take(self, watched: _Watched, passed: Tally) -> None:
         """Move what a device counted into the open window; ``passed`` are its counters now."""
-        watched.tap.pump(DRAIN_PACKETS)
         counts = watched.tap.take()
         delta = passed - watched.passed
         if delta.packets < 0 or delta.bytes < 0:  # the driver set its counters back
             delta = passed
         watched.passed = passed
-        self._builder.add(
-            watched.device.name, watched.device.primary_address, counts, delta
-        )
+        self._builder.add(watched.device.name, watched.device.primary_address, counts, delta)
 
     # -- windows -----------------------------------------------------------------------------
 
@@ -256,9 +252,7 @@ class Probe:
             self._dump.save(window)
         except Retryable as error:
             self._stats.close_failures += 1
-            self._throttle.error(
-                "close", f"{error}; the window stays open and goes on counting"
-            )
+            self._throttle.error("close", f"{error}; the window stays open and goes on counting")
             self._windows.postpone(moment)
         else:
             if self._throttle.clear("close"):
@@ -300,9 +294,7 @@ def run(config: ProbeConfig, *, wait_for_devices: bool = False) -> None:
             stats=stats,
         )
         dump.open()
-        probe = Probe(
-            config, engine, dump, netlink, stats, on_window=lambda: transmitter.wake()
-        )
+        probe = Probe(config, engine, dump, netlink, stats, on_window=lambda: transmitter.wake())
         center = Center(config.centerAddr)
         transmitter = Transmitter(
             dump,
@@ -341,9 +333,7 @@ def run(config: ProbeConfig, *, wait_for_devices: bool = False) -> None:
             health.close()
 
 
-def _stop(
-    probe: Probe, transmitter: Transmitter, dump: Dump, stats: ProbeStats
-) -> None:
+def _stop(probe: Probe, transmitter: Transmitter, dump: Dump, stats: ProbeStats) -> None:
     deadline = time.monotonic() + STOP_SECONDS
     unsaved = probe.finish()
     transmitter.stop(deadline)
@@ -376,11 +366,7 @@ def _health(
     def live() -> str | None:
         silent = time.monotonic() - probe.heartbeat
         limit = STUCK_SECONDS + config.capInterval
-        return (
-            f"the capture loop stands still for {silent:.0f} s"
-            if silent > limit
-            else None
-        )
+        return f"the capture loop stands still for {silent:.0f} s" if silent > limit else None
 
     return HealthServer(
         "0.0.0.0",
@@ -388,16 +374,12 @@ def _health(
         key="healthPort",
         live=live,
         ready=live,
-        metrics=lambda: render(
-            stats, len(dump.directory.pending()), dump.directory.used_bytes
-        ),
+        metrics=lambda: render(stats, len(dump.directory.pending()), dump.directory.used_bytes),
     )
 
 
 def _no_device(config: ProbeConfig, netlink: Netlink) -> str:
-    names = ", ".join(
-        sorted(device.name for device in netlink.snapshot().devices.values())
-    )
+    names = ", ".join(sorted(device.name for device in netlink.snapshot().devices.values()))
     wanted = ", ".join(config.networkDevs) or "(all that are up)"
     return (
         f"networkDevs: {wanted} means no device that can be captured; this host has {names}; "

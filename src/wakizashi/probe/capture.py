@@ -67,9 +67,7 @@ class FlowCounter:
 
     def __init__(self, max_flows: int, endpoints: Collection[Endpoint]) -> None:
         self._max_flows = max_flows
-        self._flows: dict[
-            bytes, list[int]
-        ] = {}  # key -> [packets, bytes, touches an endpoint]
+        self._flows: dict[bytes, list[int]] = {}  # key -> [packets, bytes, touches an endpoint]
         self._own = [0, 0]
         self._non_ip = [0, 0]
         self.set_endpoints(endpoints)
@@ -82,12 +80,12 @@ class FlowCounter:
             entry[2] = self._touches(key)
 
     def _touches(self, key: bytes) -> int:
+        if key == OTHER:  # may hold packets of any flow, so each has to be looked at
+            return int(bool(self._hosts))
         half = len(key) // 2
         return int(key[:half] in self._hosts or key[half:] in self._hosts)
 
-    def add(
-        self, data: bytes | memoryview, length: int, offset: int, size: int
-    ) -> None:
+    def add(self, data: bytes | memoryview, length: int, offset: int, size: int) -> None:
         """Count one packet.
 
         Args:
@@ -111,17 +109,16 @@ class FlowCounter:
         tally[1] += size
 
     def _new(self, key: bytes) -> list[int]:
-        touches = self._touches(key)
-        if len(self._flows) >= self._max_flows and not touches:
+        # A flow that touches an endpoint folds as well: a gateway before the center
+        # would otherwise hold one for each of its clients, without bound.
+        if len(self._flows) >= self._max_flows:
             key = OTHER
             if key in self._flows:
                 return self._flows[key]
-        entry = self._flows[key] = [0, 0, touches]
+        entry = self._flows[key] = [0, 0, self._touches(key)]
         return entry
 
-    def _is_own(
-        self, key: bytes, data: bytes | memoryview, length: int, offset: int
-    ) -> bool:
+    def _is_own(self, key: bytes, data: bytes | memoryview, length: int, offset: int) -> bool:
         ports = packet.tcp_ports(data, length, offset)
         if ports is None:
             return False
@@ -137,11 +134,7 @@ class FlowCounter:
         own, self._own = self._own, [0, 0]
         non_ip, self._non_ip = self._non_ip, [0, 0]
         return Counts(
-            flows={
-                key: Tally(entry[0], entry[1])
-                for key, entry in flows.items()
-                if entry[0]
-            },
+            flows={key: Tally(entry[0], entry[1]) for key, entry in flows.items() if entry[0]},
             own=Tally(*own),
             non_ip=Tally(*non_ip),
         )
@@ -186,9 +179,7 @@ class Engine(ABC):
         """Why this host does not permit this engine, with the remedy; None if it does."""
 
     @abstractmethod
-    def open(
-        self, device: Device, max_flows: int, endpoints: Collection[Endpoint]
-    ) -> Tap:
+    def open(self, device: Device, max_flows: int, endpoints: Collection[Endpoint]) -> Tap:
         """Start to capture a device.
 
         Raises:
@@ -212,8 +203,7 @@ def load_engine(name: str) -> Engine:
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, Engine) and value is not Engine
     )
-    chosen = engine()
-    assert isinstance(chosen, Engine)
+    chosen: Engine = engine()
     return chosen
 
 
@@ -229,12 +219,8 @@ def choose(capture: str) -> tuple[str, Engine, list[str]]:
     """
     names = engine_names()
     if capture != "auto" and capture not in names:
-        raise ConfigError(
-            f"capture: {capture!r} is no engine; use auto, {', '.join(names)}"
-        )
-    candidates = [
-        (name, load_engine(name)) for name in names if capture in ("auto", name)
-    ]
+        raise ConfigError(f"capture: {capture!r} is no engine; use auto, {', '.join(names)}")
+    candidates = [(name, load_engine(name)) for name in names if capture in ("auto", name)]
     reasons: list[str] = []
     for name, engine in sorted(candidates, key=lambda candidate: candidate[1].rank):
         obstacle = engine.obstacle()

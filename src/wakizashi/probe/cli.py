@@ -20,9 +20,7 @@ def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
 
 
 @click.command(name="probe", context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "-c", "--config", "path", type=click.Path(path_type=Path), help="YAML file."
-)
+@click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="YAML file.")
 @click.option("--check", is_flag=True, help="Check the configuration and exit.")
 @click.option(
     "--pcap",
@@ -41,9 +39,7 @@ def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     metavar="KEY=VALUE",
     help="Set a key over file and environment; may be repeated.",
 )
-@click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version
-)
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version)
 def command(
     path: Path | None,
     check: bool,

@@ -5,6 +5,7 @@ word that a device was removed carries the device's last counters, which no
 file under /sys could give.
 """
 
+import errno
 import os
 import re
 import socket
@@ -33,13 +34,9 @@ _SCOPE_LINK = 253
 
 _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
 _LINK = struct.Struct("=BxHiII")  # ifinfomsg: family, type, index, flags, change
-_ADDRESS = struct.Struct(
-    "=BBBBI"
-)  # ifaddrmsg: family, prefix length, flags, scope, index
+_ADDRESS = struct.Struct("=BBBBI")  # ifaddrmsg: family, prefix length, flags, scope, index
 _ATTRIBUTE = struct.Struct("=HH")  # rtattr: length, type
-_STATS = struct.Struct(
-    "=QQQQ"
-)  # rtnl_link_stats64: rx_packets, tx_packets, rx_bytes, tx_bytes
+_STATS = struct.Struct("=QQQQ")  # rtnl_link_stats64: rx_packets, tx_packets, rx_bytes, tx_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +96,7 @@ class Pattern:
         return name == self.text or self._expression.fullmatch(name) is not None
 
 
-def select(
-    devices: Mapping[int, Device], patterns: Sequence[Pattern]
-) -> dict[int, Device]:
+def select(devices: Mapping[int, Device], patterns: Sequence[Pattern]) -> dict[int, Device]:
     """The devices that any pattern means; without patterns, those that are up."""
     if not patterns:
         return {index: device for index, device in devices.items() if device.up}
@@ -117,14 +112,10 @@ class Netlink:
 
     def __init__(self) -> None:
         groups = _RTMGRP_LINK | _RTMGRP_IPV4_IFADDR | _RTMGRP_IPV6_IFADDR
-        self._news = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE
-        )
+        self._news = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
         self._news.bind((0, groups))
         self._news.setblocking(False)
-        self._ask = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE
-        )
+        self._ask = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
         self._ask.bind((0, 0))
         self._ask.settimeout(5.0)
         self._sequence = 0
@@ -158,9 +149,11 @@ class Netlink:
                 data = self._news.recv(1 << 16)
             except BlockingIOError:
                 return changed, removed
-            except (
-                OSError
-            ):  # ENOBUFS: the kernel had more to say than room; look afresh
+            except OSError as error:
+                # The kernel had more to say than room; look afresh. Anything else would
+                # come again at once, for ever.
+                if error.errno != errno.ENOBUFS:
+                    raise
                 changed = True
                 continue
             for kind, _, body in _messages(data):
@@ -176,8 +169,7 @@ class Netlink:
             WakizashiError: the kernel refuses.
         """
         devices = {
-            device.index: device
-            for device in map(_read_device, self._dump(_RTM_GETLINK, _LINK))
+            device.index: device for device in map(_read_device, self._dump(_RTM_GETLINK, _LINK))
         }
         addresses: list[tuple[tuple[int, int], int, bytes]] = []
         for body in self._dump(_RTM_GETADDR, _ADDRESS):
@@ -215,9 +207,7 @@ class Netlink:
                     elif answer == _NLMSG_ERROR:
                         (code,) = struct.unpack_from("=i", content)
                         reason = os.strerror(-code)
-                        raise WakizashiError(
-                            f"the kernel does not list its devices: {reason}"
-                        )
+                        raise WakizashiError(f"the kernel does not list its devices: {reason}")
                     else:
                         answers.append(content)
             if not interrupted:

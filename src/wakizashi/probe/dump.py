@@ -56,9 +56,7 @@ class Dump:
         """Log and count what was moved to ``bad/`` since the last call."""
         bad = self.directory.moved_to_bad
         for name, reason in bad[self._told_bad :]:
-            _log.error(
-                "dumpDir: %s/%s: %s; see bad/", self.directory.path, name, reason
-            )
+            _log.error("dumpDir: %s/%s: %s; see bad/", self.directory.path, name, reason)
             self._stats.windows_damaged += 1
         self._told_bad = len(bad)
 

@@ -19,8 +19,8 @@ _MOBILITY, _HIP, _SHIM6 = 135, 139, 140
 Locate = Callable[[bytes | memoryview, int], int]
 """``(data, length) -> offset`` of the IP header in the ``length`` captured bytes, or ``NOT_IP``.
 
-That the header's version is the announced one and that the fixed header is
-there is checked by :func:`flow_key`.
+Where the link header announces a version, another one is ``NOT_IP``. That the
+fixed header is there is checked by :func:`flow_key`.
 """
 
 
@@ -74,7 +74,8 @@ def _cooked2(data: bytes | memoryview, length: int) -> int:
         return NOT_IP
     kind = data[0] << 8 | data[1]
     if kind in (_IPV4, _IPV6):
-        return 20
+        version = 4 if kind == _IPV4 else 6
+        return 20 if length > 20 and data[20] >> 4 == version else NOT_IP
     # A tag is followed by four bytes and the next type, as on Ethernet.
     return _by_type(data, length, 22) if kind in _VLAN_TYPES else NOT_IP
 
@@ -117,9 +118,7 @@ def flow_key(data: bytes | memoryview, length: int, offset: int) -> bytes | None
     return None
 
 
-def tcp_ports(
-    data: bytes | memoryview, length: int, offset: int
-) -> tuple[int, int] | None:
+def tcp_ports(data: bytes | memoryview, length: int, offset: int) -> tuple[int, int] | None:
     """Source and destination port of the IP packet at ``offset``, if it is TCP and they are there.
 
     Later fragments have none; TCP to a center is never fragmented, for Linux

@@ -76,19 +76,15 @@ def render(stats: ProbeStats, pending: int, pending_bytes: int) -> bytes:
 
     registry = CollectorRegistry()
     for field in fields(stats):
-        counter = Counter(
-            f"wakizashi_probe_{field.name}", METRICS[field.name], registry=registry
-        )
+        counter = Counter(f"wakizashi_probe_{field.name}", METRICS[field.name], registry=registry)
         counter.inc(getattr(stats, field.name))
     Gauge(
         "wakizashi_probe_windows_pending",
         "Windows waiting in dumpDir.",
         registry=registry,
     ).set(pending)
-    Gauge(
-        "wakizashi_probe_pending_bytes", "Bytes waiting in dumpDir.", registry=registry
-    ).set(pending_bytes)
-    Info("wakizashi_probe_build", "What this build is.", registry=registry).info(
-        build_info()
+    Gauge("wakizashi_probe_pending_bytes", "Bytes waiting in dumpDir.", registry=registry).set(
+        pending_bytes
     )
+    Info("wakizashi_probe_build", "What this build is.", registry=registry).info(build_info())
     return generate_latest(registry)

@@ -65,9 +65,7 @@ class Address:
 class Center:
     """The center's name, and the addresses it has and had."""
 
-    def __init__(
-        self, address: str, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, address: str, clock: Callable[[], float] = time.monotonic) -> None:
         self.name = address
         self._host, self.port = split_address(address)
         self._clock = clock
@@ -196,9 +194,7 @@ class Transmitter:
                     else:
                         self._stopping.wait(pause)
             except (WakizashiError, OSError, ValueError) as error:
-                self._throttle.error(
-                    "trouble", f"delivery failed unexpectedly: {error!r}"
-                )
+                self._throttle.error("trouble", f"delivery failed unexpectedly: {error!r}")
                 break
             else:
                 if self._throttle.clear("delivery"):
@@ -257,9 +253,7 @@ class Transmitter:
                 trouble = f"{target} ended the call before it acknowledged all windows"
             faults.append(trouble)
             break
-        raise Retryable(
-            f"centerAddr: {self._center.name}: not delivered: {'; '.join(faults)}"
-        )
+        raise Retryable(f"centerAddr: {self._center.name}: not delivered: {'; '.join(faults)}")
 
     def _call_once(
         self,
@@ -306,9 +300,7 @@ class Transmitter:
             options = (*_OPTIONS, ("grpc.default_authority", self._center.name))
             self._channel = grpc.insecure_channel(address.target, options=options)
             self._channel_target = address.target
-            self._channel_until = self._clock() + self._lifetime * random.uniform(
-                0.8, 1.0
-            )
+            self._channel_until = self._clock() + self._lifetime * random.uniform(0.8, 1.0)
             yield self._channel, address.target
 
     def _close_channel(self) -> None:

@@ -96,9 +96,7 @@ class WindowBuilder:
         """These are, or were, addresses of this host while the window was open."""
         self._addresses.update(addresses)
 
-    def add(
-        self, device: str, primary_address: bytes, counts: Counts, passed: Tally
-    ) -> None:
+    def add(self, device: str, primary_address: bytes, counts: Counts, passed: Tally) -> None:
         """Add what a device counted, and what passed it by its own counters."""
         account = self._accounts.setdefault(device, _Account(primary_address))
         account.primary_address = primary_address or account.primary_address
@@ -140,9 +138,7 @@ class WindowBuilder:
         counts = account.counts
         counted = counts.counted
         explained = counted + counts.own + counts.non_ip
-        unexplained = (
-            self._unexplained.get(name, 0) + account.passed.bytes - explained.bytes
-        )
+        unexplained = self._unexplained.get(name, 0) + account.passed.bytes - explained.bytes
         dropped = Tally(
             counts.dropped_packets, max(0, unexplained) if counts.dropped_packets else 0
         )
@@ -169,23 +165,17 @@ class WindowBuilder:
             else:
                 local = is_local(destination, self._addresses)
                 direction = Direction.IN if local else Direction.TRANSIT
-            result.append(
-                Flow(device, direction, source, destination, tally.bytes, tally.packets)
-            )
+            result.append(Flow(device, direction, source, destination, tally.bytes, tally.packets))
         return result
 
 
-def _fold(
-    devices: list[DeviceLedger], flows: list[Flow]
-) -> tuple[list[DeviceLedger], list[Flow]]:
+def _fold(devices: list[DeviceLedger], flows: list[Flow]) -> tuple[list[DeviceLedger], list[Flow]]:
     """Keep the largest flows of a window too large for the wire, fold the rest, device by device."""
     keep = MAX_WINDOW_RECORDS - len(devices)
     flows = sorted(flows, key=lambda flow: flow.size, reverse=True)
     folded: dict[int, Tally] = {}
     for flow in flows[keep:]:
-        folded[flow.device] = folded.get(flow.device, Tally()) + Tally(
-            flow.packets, flow.size
-        )
+        folded[flow.device] = folded.get(flow.device, Tally()) + Tally(flow.packets, flow.size)
     half = OTHER[:4]
     kept = flows[:keep] + [
         Flow(device, Direction.TRANSIT, half, half, tally.bytes, tally.packets)
@@ -194,9 +184,7 @@ def _fold(
     ledgers = [
         replace(
             device,
-            ledger=replace(
-                device.ledger, other=device.ledger.other + folded.get(index, Tally())
-            ),
+            ledger=replace(device.ledger, other=device.ledger.other + folded.get(index, Tally())),
         )
         for index, device in enumerate(devices)
     ]

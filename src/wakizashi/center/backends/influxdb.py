@@ -73,7 +73,7 @@ class Influx(Backend):
     """An InfluxDB 1.x database; made with the first write if it is missing."""
 
     def __init__(self, config: Config, database: str, table: str, timeout_seconds: float) -> None:
-        from influxdb import InfluxDBClient, exceptions  # type: ignore[import-untyped]
+        from influxdb import InfluxDBClient, exceptions
         from requests import exceptions as http
 
         url = urlsplit(config.host)

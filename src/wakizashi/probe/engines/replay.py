@@ -70,9 +70,7 @@ class ReplayEngine(Engine):
         """Needs a file."""
         return None if self._path else "it reads a capture file; name one with --pcap"
 
-    def open(
-        self, device: Device, max_flows: int, endpoints: Collection[Endpoint]
-    ) -> "ReplayTap":
+    def open(self, device: Device, max_flows: int, endpoints: Collection[Endpoint]) -> "ReplayTap":
         """Open the file.
 
         Raises:
@@ -173,9 +171,7 @@ class ReplayTap(Tap):
         if hasattr(meta, "sec"):
             divisor = 1_000_000 if self._reader.nano else 1_000
             time_ms = meta.sec * 1_000 + meta.usec // divisor
-            link = (
-                self._reader.linktype & 0xFFFF
-            )  # the rest says how long a check sequence is
+            link = self._reader.linktype & 0xFFFF  # the rest says how long a check sequence is
         else:
             if meta.tshigh is None:
                 raise self._damaged("it has packets without a time")
@@ -185,9 +181,7 @@ class ReplayTap(Tap):
         self._next = (time_ms, data, meta.wirelen, link)
 
     def _check_warnings(self) -> None:
-        real = [
-            text for text in self._warnings.texts if "has been truncated" not in text
-        ]
+        real = [text for text in self._warnings.texts if "has been truncated" not in text]
         if real:
             raise self._damaged(real[0])
 

@@ -56,9 +56,7 @@ class ScapyEngine(Engine):
             return f"this kernel has no packet sockets ({error.strerror})"
         return None
 
-    def open(
-        self, device: Device, max_flows: int, endpoints: Collection[Endpoint]
-    ) -> Tap:
+    def open(self, device: Device, max_flows: int, endpoints: Collection[Endpoint]) -> Tap:
         """Listen on a device, packets out as well as in, not promiscuous."""
         return ScapyTap(device, FlowCounter(max_flows, endpoints))
 
@@ -133,9 +131,7 @@ class ScapyTap(Tap):
 
     def _drops(self) -> int:
         try:
-            data = self._socket.getsockopt(
-                _SOL_PACKET, _PACKET_STATISTICS, _STATISTICS.size
-            )
+            data = self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, _STATISTICS.size)
         except OSError:  # the device is gone
             return 0
         return int(_STATISTICS.unpack(data)[1])

@@ -1,0 +1,71 @@
+# make help tells what there is. Nothing is needed but python3 (3.11 or later) and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+export PYTHONDONTWRITEBYTECODE = 1
+
+# What only `make test` needs, by the program that shows it is there.
+TEST_PROGRAMS := influxd:influxdb nginx:nginx-light tcpdump:tcpdump ip:iproute2 curl:curl sysctl:procps
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint generate generated format programs clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+# Made anew only when pyproject.toml changes.
+$(VENV)/runtime: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "$(PYTHON) is older than 3.11; name another: make PYTHON=python3.12"; exit 1; }
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV) 2>/dev/null \
+	  || { rm -rf $(VENV); [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	       && apt-get update -q && apt-get install -y -q python3-venv && $(PYTHON) -m venv $(VENV); } \
+	  || { rm -rf $(VENV); echo "$(PYTHON) can't make a venv: install python3-venv"; exit 1; }
+	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/dev: $(VENV)/runtime
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+demo: $(VENV)/runtime ## probe and center on this machine, for a look (ARGS="--seconds 20")
+	@if [ "$$(id -u)" = 0 ]; then $(BIN)/wakizashi demo $(ARGS); \
+	elif command -v sudo >/dev/null; then sudo $(BIN)/wakizashi demo $(ARGS); \
+	else echo "capturing needs root: there is no sudo here, so run 'make demo' as root"; exit 1; fi
+
+format: $(VENV)/dev ## put the code in shape
+	$(BIN)/ruff format src tests
+	$(BIN)/ruff check --fix src tests
+
+lint: $(VENV)/dev
+	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests
+	$(BIN)/mypy
+	$(BIN)/mypy --explicit-package-bases -p tests
+	cd proto && ../$(BIN)/buf lint
+
+generate: $(VENV)/dev ## the Python of proto/
+	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=src --pyi_out=src \
+	  --grpc_python_out=src proto/wakizashi/v1/traffic.proto
+
+check: lint ## formatting, lint, types, and the tests that need no server
+	$(BIN)/pytest tests/unit tests/property tests/project
+
+programs:
+	@missing=; for pair in $(TEST_PROGRAMS); do \
+	  PATH="$$PATH:/usr/sbin:/sbin" command -v "$${pair%%:*}" >/dev/null \
+	    || missing="$$missing $${pair##*:}"; done; \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "installing$$missing"; apt-get update -q >/dev/null \
+	    && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing >/dev/null; \
+	  else echo "the tests that need$$missing will be skipped (fail in CI)"; fi; fi
+
+test: lint programs ## everything: check, and the tests with real servers and namespaces (root)
+	PATH="$$PATH:/usr/sbin:/sbin" $(BIN)/pytest
+
+clean: ## remove what is made
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,354 @@
+"""The store against a scripted backend: an ack is given for what is durable, and only then."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from tests.center_windows import ip, window
+from wakizashi import wire
+from wakizashi.center.backend import Backend, Row
+from wakizashi.center.metrics import Metrics
+from wakizashi.center.recovery import Recovery
+from wakizashi.center.store import Outcome, Status, Store
+from wakizashi.errors import Permanent, Retryable
+from wakizashi.files import seal
+from wakizashi.model import Direction, Flow, LedgerRecord, StoredWindow, TrafficRecord, Window
+
+Key = tuple[str, int, str, str]
+
+
+class FakeBackend(Backend):
+    """Keeps points by identity; ``script`` may raise before, ``after`` after they are kept."""
+
+    def __init__(self) -> None:
+        self.kept: dict[Key, TrafficRecord] = {}
+        self.calls = 0
+        self.groups: list[int] = []
+        self.script: Callable[[Sequence[StoredWindow]], None] = lambda windows: None
+        self.after: Callable[[], None] = lambda: None
+
+    def write(self, windows: Sequence[StoredWindow]) -> None:
+        self.calls += 1
+        self.script(windows)
+        self.groups.append(len(windows))
+        for stored in windows:
+            for record in stored.records:
+                self.kept[record.probe, record.timestamp, record.srcIP, record.dstIP] = record
+        self.after()
+
+    def traffic(self, since_ms: int, until_ms: int, by: Sequence[str] = ()) -> Iterator[Row]:
+        return iter(())
+
+    def ledgers(self, since_ms: int, until_ms: int) -> Iterator[LedgerRecord]:
+        return iter(())
+
+    def check(self) -> None:
+        """Always fine."""
+
+    @property
+    def describe(self) -> str:
+        return "a fake"
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    @property
+    def size(self) -> int:
+        return sum(record.size for record in self.kept.values())
+
+
+class Clock:
+    """Monotonic seconds that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def down(windows: Sequence[StoredWindow]) -> None:
+    raise Retryable("the fake is down")
+
+
+@asynccontextmanager
+async def opened(
+    backend: Backend,
+    folder: Path | None,
+    *,
+    limit: int = 2**20,
+    clock: Clock | None = None,
+    interval: float = 3600,
+) -> AsyncIterator[tuple[Store, Metrics]]:
+    recovery = Recovery(folder, limit_bytes=limit) if folder else None
+    if recovery:
+        recovery.open()
+    metrics = Metrics(recovery)
+    store = Store(
+        backend,
+        recovery,
+        metrics,
+        interval_seconds=interval,
+        group_seconds=0.01,
+        clock=clock or Clock(),
+        random=lambda: 1.0,
+    )
+    store.start()
+    try:
+        yield store, metrics
+    finally:
+        await store.close(5)
+        if recovery:
+            recovery.close()
+
+
+async def submit(store: Store, *windows: Window) -> list[Outcome]:
+    return await asyncio.gather(*(store.submit(w, wire.encode(w)) for w in windows))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def files(folder: Path) -> int:
+    return len(list(folder.glob("*.window")))
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float:
+    found = metrics.registry.get_sample_value(f"wakizashi_center_{name}", labels)
+    assert found is not None
+    return found
+
+
+def test_windows_that_come_together_are_one_write() -> None:
+    async def main() -> None:
+        backend = FakeBackend()
+        async with opened(backend, None) as (store, metrics):
+            outcomes = await submit(store, *(window(n) for n in range(20)))
+            assert {o.status for o in outcomes} == {Status.STORED}
+            assert backend.groups == [20]
+            assert value(metrics, "windows_total", status="stored") == 20
+            assert value(metrics, "points_written_total") == 40
+
+    asyncio.run(main())
+
+
+def test_no_write_is_larger_than_10000_points() -> None:
+    async def main() -> None:
+        backend = FakeBackend()
+        sizes: list[int] = []
+        backend.script = lambda windows: sizes.append(
+            sum(len(w.records) + len(w.ledgers) for w in windows)
+        )
+        flows = tuple(
+            Flow(0, Direction.OUT, ip(n % 250, n // 250), ip(1, 255), 7, 1) for n in range(25_000)
+        )
+        async with opened(backend, None) as (store, _):
+            (outcome,) = await submit(store, window(0, flows))
+        assert outcome.status is Status.STORED
+        assert sizes == [10_000, 10_000, 5_001]
+        assert backend.size == 7 * 25_000
+
+    asyncio.run(main())
+
+
+def test_backend_down_means_recovery_then_repost(tmp_path: Path) -> None:
+    async def main() -> None:
+        backend, clock = FakeBackend(), Clock()
+        backend.script = down
+        async with opened(backend, tmp_path, clock=clock) as (store, metrics):
+            assert {o.status for o in await submit(store, window(0))} == {Status.STORED}
+            calls = backend.calls
+            assert {o.status for o in await submit(store, window(1))} == {Status.STORED}
+            assert backend.calls == calls  # down: no second timeout for the second window
+            assert files(tmp_path) == 2
+            assert value(metrics, "windows_total", status="recovered") == 2
+            assert value(metrics, "recovery_files") == 2
+            backend.script = lambda windows: None
+            clock.now += 3600
+            await submit(store, window(2))  # seen to be back: reposts at once
+            await until(lambda: files(tmp_path) == 0)
+            assert backend.size == 300
+
+    asyncio.run(main())
+
+
+def test_backend_down_without_recovery_is_retry() -> None:
+    async def main() -> None:
+        backend = FakeBackend()
+        backend.script = down
+        async with opened(backend, None) as (store, _):
+            outcomes = await submit(store, window(0))
+            outcomes += await submit(store, window(1))
+            assert [o.status for o in outcomes] == [Status.RETRY] * 2
+            assert all("down" in o.reason and o.retry_delay_ms >= 1000 for o in outcomes)
+            assert store.trouble == "the fake is down"
+
+    asyncio.run(main())
+
+
+def test_full_recovery_is_retry(tmp_path: Path) -> None:
+    async def main() -> None:
+        backend = FakeBackend()
+        backend.script = down
+        one = len(seal(wire.pack(wire.encode(window(0)))))
+        async with opened(backend, tmp_path, limit=5 * one // 2) as (store, _):
+            outcomes = await submit(store, window(0), window(1), window(2))
+            statuses = [o.status for o in outcomes]
+            assert statuses == [Status.STORED, Status.STORED, Status.RETRY]
+            assert files(tmp_path) == 2
+            assert any("recoverLimit" in o.reason for o in outcomes)
+
+    asyncio.run(main())
+
+
+def refuse(text: str) -> Callable[[Sequence[StoredWindow]], None]:
+    def script(windows: Sequence[StoredWindow]) -> None:
+        if any(r.dstIP == text for stored in windows for r in stored.records):
+            raise Permanent(f"{text} can't be stored")
+
+    return script
+
+
+def bad_window(number: int) -> Window:
+    flows = tuple(Flow(0, Direction.OUT, ip(1), ip(n), 10, 1) for n in range(10, 20))
+    return window(number, flows)
+
+
+def test_a_bad_point_is_isolated_and_its_window_kept(tmp_path: Path) -> None:
+    async def main() -> None:
+        backend = FakeBackend()
+        backend.script = refuse("10.0.0.13")
+        async with opened(backend, tmp_path) as (store, metrics):
+            outcomes = await submit(store, window(0), bad_window(1), window(2))
+            assert [o.status for o in outcomes] == [Status.STORED] * 3
+            assert backend.size == 100 + 90 + 100
+            assert value(metrics, "points_quarantined_total") == 1
+        assert files(tmp_path) == 0
+        assert files(tmp_path / "bad") == 1
+
+    asyncio.run(main())
+
+
+def test_a_bad_point_without_recovery_is_rejected() -> None:
+    async def main() -> None:
+        backend = FakeBackend()
+        backend.script = refuse("10.0.0.13")
+        async with opened(backend, None) as (store, _):
+            outcomes = await submit(store, window(0), bad_window(1))
+            assert [o.status for o in outcomes] == [Status.STORED, Status.REJECTED]
+            assert outcomes[1].reason == "10.0.0.13 can't be stored"
+
+    asyncio.run(main())
+
+
+def test_everything_bad_costs_few_writes(tmp_path: Path) -> None:
+    async def main() -> None:
+        backend = FakeBackend()
+
+        def script(windows: Sequence[StoredWindow]) -> None:
+            if any(stored.records or stored.ledgers for stored in windows):
+                raise Permanent("no")
+
+        backend.script = script
+        flows = tuple(
+            Flow(0, Direction.OUT, ip(n % 250, n // 250), ip(1, 255), 7, 1) for n in range(4_000)
+        )
+        async with opened(backend, tmp_path) as (store, metrics):
+            (outcome,) = await submit(store, window(0, flows))
+            assert outcome.status is Status.STORED
+            assert value(metrics, "points_quarantined_total") == 4_001
+        assert backend.calls < 400
+        assert files(tmp_path / "bad") == 1
+
+    asyncio.run(main())
+
+
+def test_restart_reposts_what_waits(tmp_path: Path) -> None:
+    async def main() -> None:
+        backend = FakeBackend()
+        backend.script = down
+        async with opened(backend, tmp_path) as (store, _):
+            await submit(store, *(window(n) for n in range(5)))
+        assert files(tmp_path) == 5
+        second = FakeBackend()
+        async with opened(second, tmp_path):
+            await until(lambda: files(tmp_path) == 0)
+        assert second.size == 500
+
+    asyncio.run(main())
+
+
+def test_repost_isolates_too(tmp_path: Path) -> None:
+    async def main() -> None:
+        backend = FakeBackend()
+        backend.script = down
+        async with opened(backend, tmp_path) as (store, _):
+            await submit(store, window(0), bad_window(1))
+        second = FakeBackend()
+        second.script = refuse("10.0.0.13")
+        async with opened(second, tmp_path):
+            await until(lambda: files(tmp_path) == 0)
+        assert files(tmp_path / "bad") == 1
+        assert second.size == 190
+
+    asyncio.run(main())
+
+
+def test_center_dies_between_write_and_ack(tmp_path: Path) -> None:
+    async def main() -> None:
+        backend = FakeBackend()
+
+        def die() -> None:
+            raise Retryable("connection lost after the write")
+
+        backend.after = die
+        async with opened(backend, None) as (store, _):
+            (first,) = await submit(store, bad_window(0))
+            assert first.status is Status.RETRY
+        backend.after = lambda: None
+        async with opened(backend, None) as (store, _):
+            assert [o.status for o in await submit(store, bad_window(0), bad_window(0))] == [
+                Status.STORED
+            ] * 2
+        assert backend.size == 100
+
+    asyncio.run(main())
+
+
+def test_no_ack_before_the_write_is_done() -> None:
+    async def main() -> None:
+        backend, release = FakeBackend(), threading.Event()
+
+        def hold() -> None:
+            release.wait(10)
+
+        backend.after = hold
+        async with opened(backend, None) as (store, _):
+            first = asyncio.create_task(submit(store, window(0)))
+            await until(lambda: bool(backend.groups))
+            more = asyncio.create_task(submit(store, window(1), window(2)))
+            await asyncio.sleep(0.05)
+            assert not first.done() and not more.done() and backend.groups == [1]
+            release.set()
+            await asyncio.gather(first, more)
+            assert backend.groups == [1, 2]  # what came meanwhile went together
+
+    asyncio.run(main())
+
+
+def test_close_flushes_and_then_refuses() -> None:
+    async def main() -> None:
+        backend = FakeBackend()
+        async with opened(backend, None) as (store, _):
+            task = asyncio.create_task(store.submit(window(0), wire.encode(window(0))))
+            await asyncio.sleep(0)  # the task runs up to its first pause
+            await store.close(5)
+            assert (await task).status is Status.STORED
+            assert [o.status for o in await submit(store, window(1))] == [Status.RETRY]
+
+    asyncio.run(main())
