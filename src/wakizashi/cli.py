@@ -1,0 +1,77 @@
+"""The command ``wakizashi``, for people: look at what is stored, see it work."""
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from wakizashi.lifecycle import guard
+from wakizashi.version import version_text
+
+
+def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(version_text("wakizashi"))
+        context.exit()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version)
+def command() -> None:
+    """Who talks to whom, and how much."""
+
+
+@command.command()
+@click.option(
+    "-c", "--config", "path", type=click.Path(path_type=Path), help="The center's YAML file."
+)
+@click.option("--last", default="10m", show_default=True, help="How far back: 90s, 10m, 1h30m, 7d.")
+@click.option("--by", default="", help="Sum by these fields, e.g. srcIP,dstIP.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "csv"]),
+    default="table",
+    show_default=True,
+    help="How to print.",
+)
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a key.")
+def query(path: Path | None, last: str, by: str, form: str, overrides: tuple[str, ...]) -> None:
+    """Read traffic records back from the center's backend."""
+
+    def work() -> None:
+        from wakizashi import query as reader
+
+        fields = tuple(name for name in by.replace(" ", "").split(",") if name)
+        rows = reader.query(path, last=last, by=fields, overrides=overrides)
+        reader.write(rows, fields, form)
+
+    guard("wakizashi", work)
+
+
+@command.command()
+@click.option("--seconds", type=click.FloatRange(min=1), help="Stop by itself, and compare sums.")
+@click.option(
+    "--backend",
+    type=click.Choice(["sqlite", "influxdb"]),
+    default="sqlite",
+    show_default=True,
+    help="Where to store; influxdb is expected at http://127.0.0.1:8086.",
+)
+def demo(seconds: float | None, backend: str) -> None:
+    """Run probe and center on this machine, with some traffic, and show the top talkers."""
+
+    def work() -> None:
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+        from wakizashi.demo import run
+
+        run(seconds, backend)
+
+    guard("wakizashi", work)
+
+
+def main() -> None:
+    """Entry point."""
+    command(prog_name="wakizashi")
+    sys.exit(0)

@@ -1,0 +1,259 @@
+"""``wakizashi demo``: the whole pipeline on this machine, with something to see.
+
+A center with SQLite in a folder of its own, a probe on all devices that are up,
+and a little real HTTP between two local addresses. At the end it recounts, from
+the window files the probe kept, what the probe counted, and compares it with
+what the center stored.
+"""
+
+import contextlib
+import http.client
+import http.server
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+
+from wakizashi import wire
+from wakizashi.errors import WakizashiError
+from wakizashi.files import WindowDirectory
+from wakizashi.query import Row, query, table
+
+SERVER, CLIENT = "127.0.0.2", "127.0.0.3"
+REFRESH_SECONDS = 2.0
+TOP = 8
+STOP_SECONDS = 20.0
+COLUMNS = ("srcIP", "dstIP", "size", "packets")
+
+
+class DemoError(WakizashiError):
+    """The demo can't run, or its sums do not agree."""
+
+
+def run(seconds: float | None, backend: str) -> None:
+    """Run until interrupted, or for ``seconds``; then the sums have to agree.
+
+    Raises:
+        DemoError: a program ended early, or stored and counted bytes differ.
+    """
+    with tempfile.TemporaryDirectory(prefix="wakizashi-demo-") as name:
+        folder = Path(name)
+        ports = _free_ports(3)
+        center_file = _write(folder / "center-config.yaml", _center(folder, ports, backend))
+        probe_file = _write(folder / "probe-config.yaml", _probe(folder, ports))
+        click.echo(f"demo: center, probe and some HTTP traffic on this machine, in {folder}")
+        with _program("center", center_file, folder) as center:
+            _wait(lambda: _answers(ports[1]), center, "the center to be ready")
+            with _program("probe", probe_file, folder) as probe, _traffic():
+                _wait(lambda: b"engine" in probe.log(), probe, "the probe to capture")
+                started = time.monotonic()
+                with contextlib.suppress(KeyboardInterrupt):
+                    while seconds is None or time.monotonic() - started < seconds:
+                        left = REFRESH_SECONDS
+                        if seconds is not None:
+                            left = min(left, seconds - (time.monotonic() - started))
+                        time.sleep(max(0.0, left))
+                        _check(center, probe)
+                        _show(center_file)
+            _settle(folder)
+        _compare(folder, center_file)
+
+
+class _Child:
+    """A daemon as a child process, its messages in a file."""
+
+    def __init__(self, name: str, config: Path, folder: Path) -> None:
+        self.name = name
+        self._path = folder / f"{name}.log"
+        with self._path.open("wb") as out:
+            self.process = subprocess.Popen(  # noqa: S603 - our own programs
+                [sys.executable, "-m", f"wakizashi.{name}", "-c", str(config)],
+                stdout=out,
+                stderr=out,
+                cwd=folder,
+                env={k: v for k, v in os.environ.items() if not k.startswith("WAKIZASHI_")},
+                start_new_session=True,  # an interrupt from the keyboard is for the demo alone
+            )
+
+    def log(self) -> bytes:
+        """What it has said."""
+        return self._path.read_bytes()
+
+
+@contextlib.contextmanager
+def _program(name: str, config: Path, folder: Path) -> Iterator[_Child]:
+    child = _Child(name, config, folder)
+    try:
+        yield child
+    finally:
+        if child.process.poll() is None:
+            child.process.send_signal(signal.SIGTERM)
+            try:
+                child.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                child.process.kill()
+                child.process.wait()
+
+
+def _check(*children: _Child) -> None:
+    for child in children:
+        if child.process.poll() is not None:
+            said = child.log().decode(errors="replace").strip().splitlines()[-10:]
+            raise DemoError(
+                "\n".join([f"{child.name} ended with {child.process.returncode}:", *said])
+            )
+
+
+def _wait(condition: Callable[[], bool], child: _Child, what: str) -> None:
+    deadline = time.monotonic() + STOP_SECONDS
+    while not condition():
+        _check(child)
+        if time.monotonic() > deadline:
+            raise DemoError(f"waited {STOP_SECONDS:.0f} s in vain for {what}")
+        time.sleep(0.05)
+
+
+def _free_ports(number: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+
+
+def _answers(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def _write(path: Path, content: dict[str, object]) -> Path:
+    path.write_text(json.dumps(content, indent=1))  # JSON is YAML
+    return path
+
+
+def _center(folder: Path, ports: list[int], backend: str) -> dict[str, object]:
+    return {
+        "host": "127.0.0.1",
+        "port": ports[0],
+        "healthPort": ports[1],
+        "recoverDir": str(folder / "recovery"),
+        "recoverInterval": 1,
+        "backendConfig": {
+            "type": backend,
+            "database": "wakizashi_demo",
+            "table": f"demo_{os.getpid()}",
+            "sqliteConfig": {"path": str(folder / "wakizashi.db")},
+        },
+    }
+
+
+def _probe(folder: Path, ports: list[int]) -> dict[str, object]:
+    return {
+        "centerAddr": f"127.0.0.1:{ports[0]}",
+        "name": "demo",
+        "capInterval": 2,
+        "autoClear": False,
+        "dumpDir": str(folder / "dump"),
+    }
+
+
+@contextlib.contextmanager
+def _traffic() -> Iterator[None]:
+    """An HTTP server on one local address, a client on another, a request now and then."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = bytes(random.randint(1_000, 200_000))
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """The demo shows the traffic itself."""
+
+    server = http.server.ThreadingHTTPServer((SERVER, 0), Handler)
+    done = threading.Event()
+
+    def ask() -> None:
+        while not done.wait(random.uniform(0.05, 0.3)):
+            connection = http.client.HTTPConnection(
+                SERVER, server.server_port, timeout=5, source_address=(CLIENT, 0)
+            )
+            with contextlib.suppress(OSError):
+                connection.request("GET", "/")
+                connection.getresponse().read()
+            connection.close()
+
+    threads = [
+        threading.Thread(target=server.serve_forever, daemon=True),
+        threading.Thread(target=ask, daemon=True),
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        threads[1].join()
+        server.shutdown()
+        threads[0].join()
+        server.server_close()
+
+
+def _talkers(center_file: Path) -> list[Row]:
+    return query(center_file, last="7d", by=("srcIP", "dstIP"))
+
+
+def _show(center_file: Path) -> None:
+    rows = _talkers(center_file)
+    click.echo(f"\n{time.strftime('%H:%M:%S')}  top talkers, bytes since the start")
+    click.echo(table(rows[:TOP], COLUMNS), nl=False)
+    if len(rows) > TOP:
+        click.echo(f"and {len(rows) - TOP} more pairs")
+
+
+def _settle(folder: Path) -> None:
+    """Wait until nothing waits any more."""
+    deadline = time.monotonic() + STOP_SECONDS
+    while any((folder / "recovery").glob("*.window")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+def _compare(folder: Path, center_file: Path) -> None:
+    """Stored bytes against what the probe counted, recounted from its window files."""
+    directory = WindowDirectory(
+        folder / "dump", key="dumpDir", limit_bytes=2**40, limit_key="dumpLimit"
+    )
+    directory.open()
+    waiting = len(directory.pending())
+    windows = [wire.decode(chunks) for _, chunks in directory.sent()]
+    directory.close()
+    counted = sum(flow.size for window in windows for flow in window.flows)
+    rows = _talkers(center_file)
+    stored = sum(int(row["size"]) for row in rows)
+    click.echo("\nall pairs")
+    click.echo(table(rows, COLUMNS), nl=False)
+    click.echo(f"\ncounted by the probe: {counted:,} bytes in {len(windows)} windows")
+    click.echo(f"stored by the center: {stored:,} bytes in {len(rows)} pairs")
+    if waiting:
+        raise DemoError(f"{waiting} windows were not delivered")
+    if counted != stored or not rows:
+        raise DemoError(f"counted {counted} and stored {stored} bytes do not agree")
+    click.echo("they agree to the byte")
