@@ -19,7 +19,9 @@ tag_keys = st.from_regex(r"[A-Za-z][A-Za-z0-9_.-]{0,62}", fullmatch=True).filter
 integers = st.integers(0, 2**40)
 tallies = st.builds(Tally, integers, integers)
 ledgers = st.builds(Ledger, *[tallies] * 6)
-addresses = st.one_of(st.just(b""), st.binary(min_size=4, max_size=4), st.binary(min_size=16, max_size=16))
+addresses = st.one_of(
+    st.just(b""), st.binary(min_size=4, max_size=4), st.binary(min_size=16, max_size=16)
+)
 
 
 @st.composite
@@ -79,7 +81,9 @@ def test_any_bytes_only_ever_raise_invalid_window(data: bytes) -> None:
 
 
 @given(windows(), st.data())
-def test_altered_chunks_are_refused_or_a_valid_window(window: Window, choice: st.DataObject) -> None:
+def test_altered_chunks_are_refused_or_a_valid_window(
+    window: Window, choice: st.DataObject
+) -> None:
     (chunk,) = wire.encode(window)
     altered = bytearray(chunk)
     for _ in range(choice.draw(st.integers(1, 3))):

@@ -12,12 +12,12 @@ HERE, THERE, ELSEWHERE = b"\x0a\0\0\1", b"\x0a\0\0\2", b"\x0a\0\0\3"
 def test_first_window_starts_at_start_up_and_ends_on_the_boundary() -> None:
     clock = WindowClock(30, -1, Moment(1_000_007_000, 50.0))
     assert clock.start_ms == 1_000_007_000
-    assert clock.deadline == pytest.approx(50.0 + 23.0)
-    assert clock.end(Moment(1_000_030_004, 73.004)) == (1_000_030_000, 1_000_030_000)
-    clock.next(Moment(1_000_030_004, 73.004))
-    assert clock.start_ms == 1_000_030_000
-    assert clock.deadline == pytest.approx(73.004 + 29.996)
-    assert clock.end(Moment(1_000_060_001, 103.001)) == (1_000_060_000, 1_000_060_000)
+    assert clock.deadline == pytest.approx(50.0 + 13.0)
+    assert clock.end(Moment(1_000_020_004, 63.004)) == (1_000_020_000, 1_000_020_000)
+    clock.next(Moment(1_000_020_004, 63.004))
+    assert clock.start_ms == 1_000_020_000
+    assert clock.deadline == pytest.approx(63.004 + 29.996)
+    assert clock.end(Moment(1_000_050_001, 93.001)) == (1_000_050_000, 1_000_050_000)
 
 
 def test_last_window_ends_at_shutdown() -> None:

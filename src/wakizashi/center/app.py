@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 from pathlib import Path
 
@@ -17,8 +16,8 @@ from wakizashi.center.ingest import SERVICE_NAME, Ingest
 from wakizashi.center.metrics import Metrics
 from wakizashi.center.recovery import Recovery
 from wakizashi.center.store import Store
-from wakizashi.errors import EXIT_RUNTIME, Retryable, WakizashiError
-from wakizashi.lifecycle import STOP_SIGNALS
+from wakizashi.errors import Retryable, WakizashiError
+from wakizashi.lifecycle import STOP_SIGNALS, leave_at_once
 from wakizashi.telemetry import HealthServer
 
 STOP_SECONDS = 10.0
@@ -112,8 +111,7 @@ def _stop_event() -> asyncio.Event:
 
     def request() -> None:
         if stop.is_set():
-            os.write(2, b"second signal: leaving at once\n")
-            os._exit(EXIT_RUNTIME)
+            leave_at_once()
         stop.set()
 
     for number in STOP_SIGNALS:

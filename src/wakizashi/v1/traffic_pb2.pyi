@@ -21,7 +21,6 @@ class WindowStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     WINDOW_STATUS_STORED: _ClassVar[WindowStatus]
     WINDOW_STATUS_RETRY: _ClassVar[WindowStatus]
     WINDOW_STATUS_REJECTED: _ClassVar[WindowStatus]
-
 DIRECTION_UNSPECIFIED: Direction
 DIRECTION_OUT: Direction
 DIRECTION_IN: Direction
@@ -33,27 +32,14 @@ WINDOW_STATUS_RETRY: WindowStatus
 WINDOW_STATUS_REJECTED: WindowStatus
 
 class WindowChunk(_message.Message):
-    __slots__ = (
-        "probe",
-        "start_unix_ms",
-        "end_unix_ms",
-        "number",
-        "chunk_index",
-        "chunk_count",
-        "tags",
-        "devices",
-        "records",
-    )
+    __slots__ = ("probe", "start_unix_ms", "end_unix_ms", "number", "chunk_index", "chunk_count", "tags", "devices", "records")
     class TagsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
         key: str
         value: str
-        def __init__(
-            self, key: _Optional[str] = ..., value: _Optional[str] = ...
-        ) -> None: ...
-
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     PROBE_FIELD_NUMBER: _ClassVar[int]
     START_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
     END_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
@@ -72,18 +58,7 @@ class WindowChunk(_message.Message):
     tags: _containers.ScalarMap[str, str]
     devices: _containers.RepeatedCompositeFieldContainer[Device]
     records: _containers.RepeatedCompositeFieldContainer[RawTrafficRecord]
-    def __init__(
-        self,
-        probe: _Optional[str] = ...,
-        start_unix_ms: _Optional[int] = ...,
-        end_unix_ms: _Optional[int] = ...,
-        number: _Optional[int] = ...,
-        chunk_index: _Optional[int] = ...,
-        chunk_count: _Optional[int] = ...,
-        tags: _Optional[_Mapping[str, str]] = ...,
-        devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ...,
-        records: _Optional[_Iterable[_Union[RawTrafficRecord, _Mapping]]] = ...,
-    ) -> None: ...
+    def __init__(self, probe: _Optional[str] = ..., start_unix_ms: _Optional[int] = ..., end_unix_ms: _Optional[int] = ..., number: _Optional[int] = ..., chunk_index: _Optional[int] = ..., chunk_count: _Optional[int] = ..., tags: _Optional[_Mapping[str, str]] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., records: _Optional[_Iterable[_Union[RawTrafficRecord, _Mapping]]] = ...) -> None: ...
 
 class Device(_message.Message):
     __slots__ = ("name", "primary_address", "ledger")
@@ -93,12 +68,7 @@ class Device(_message.Message):
     name: str
     primary_address: bytes
     ledger: Ledger
-    def __init__(
-        self,
-        name: _Optional[str] = ...,
-        primary_address: _Optional[bytes] = ...,
-        ledger: _Optional[_Union[Ledger, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., primary_address: _Optional[bytes] = ..., ledger: _Optional[_Union[Ledger, _Mapping]] = ...) -> None: ...
 
 class Ledger(_message.Message):
     __slots__ = ("device", "counted", "own", "non_ip", "dropped", "other")
@@ -114,15 +84,7 @@ class Ledger(_message.Message):
     non_ip: Tally
     dropped: Tally
     other: Tally
-    def __init__(
-        self,
-        device: _Optional[_Union[Tally, _Mapping]] = ...,
-        counted: _Optional[_Union[Tally, _Mapping]] = ...,
-        own: _Optional[_Union[Tally, _Mapping]] = ...,
-        non_ip: _Optional[_Union[Tally, _Mapping]] = ...,
-        dropped: _Optional[_Union[Tally, _Mapping]] = ...,
-        other: _Optional[_Union[Tally, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, device: _Optional[_Union[Tally, _Mapping]] = ..., counted: _Optional[_Union[Tally, _Mapping]] = ..., own: _Optional[_Union[Tally, _Mapping]] = ..., non_ip: _Optional[_Union[Tally, _Mapping]] = ..., dropped: _Optional[_Union[Tally, _Mapping]] = ..., other: _Optional[_Union[Tally, _Mapping]] = ...) -> None: ...
 
 class Tally(_message.Message):
     __slots__ = ("packets", "bytes")
@@ -130,9 +92,7 @@ class Tally(_message.Message):
     BYTES_FIELD_NUMBER: _ClassVar[int]
     packets: int
     bytes: int
-    def __init__(
-        self, packets: _Optional[int] = ..., bytes: _Optional[int] = ...
-    ) -> None: ...
+    def __init__(self, packets: _Optional[int] = ..., bytes: _Optional[int] = ...) -> None: ...
 
 class RawTrafficRecord(_message.Message):
     __slots__ = ("device", "direction", "source", "destination", "size", "packets")
@@ -148,15 +108,7 @@ class RawTrafficRecord(_message.Message):
     destination: bytes
     size: int
     packets: int
-    def __init__(
-        self,
-        device: _Optional[int] = ...,
-        direction: _Optional[_Union[Direction, str]] = ...,
-        source: _Optional[bytes] = ...,
-        destination: _Optional[bytes] = ...,
-        size: _Optional[int] = ...,
-        packets: _Optional[int] = ...,
-    ) -> None: ...
+    def __init__(self, device: _Optional[int] = ..., direction: _Optional[_Union[Direction, str]] = ..., source: _Optional[bytes] = ..., destination: _Optional[bytes] = ..., size: _Optional[int] = ..., packets: _Optional[int] = ...) -> None: ...
 
 class WindowAck(_message.Message):
     __slots__ = ("probe", "start_unix_ms", "status", "reason", "retry_delay_ms")
@@ -170,11 +122,4 @@ class WindowAck(_message.Message):
     status: WindowStatus
     reason: str
     retry_delay_ms: int
-    def __init__(
-        self,
-        probe: _Optional[str] = ...,
-        start_unix_ms: _Optional[int] = ...,
-        status: _Optional[_Union[WindowStatus, str]] = ...,
-        reason: _Optional[str] = ...,
-        retry_delay_ms: _Optional[int] = ...,
-    ) -> None: ...
+    def __init__(self, probe: _Optional[str] = ..., start_unix_ms: _Optional[int] = ..., status: _Optional[_Union[WindowStatus, str]] = ..., reason: _Optional[str] = ..., retry_delay_ms: _Optional[int] = ...) -> None: ...

@@ -94,14 +94,17 @@ class ReplayTap(Tap):
         self._passed = Tally()
         self.until_ms: int | None = None
         """:meth:`pump` stops before the first packet of this time or later; None for no end."""
+        self._reader: Any = None
+        try:
+            self._file = _Watched(_open(path))
+        except OSError as error:
+            raise CaptureFileError(f"--pcap: {path}: {error.strerror}") from error
         conf.warning_threshold = 0  # else scapy keeps frequent warnings to itself
         self._log = log_runtime
         self._warnings = _Warnings()
         self._log.addHandler(self._warnings)
         self._propagate, self._log.propagate = self._log.propagate, False
-        self._reader: Any = None
         try:
-            self._file = _Watched(_open(path))
             self._reader = RawPcapReader(cast(Any, self._file))
         except (Scapy_Exception, EOFError, struct.error, gzip.BadGzipFile) as error:
             self.close()
@@ -113,7 +116,11 @@ class ReplayTap(Tap):
             self.close()
             raise CaptureFileError(f"--pcap: {path}: {error.strerror}") from error
         self._next: tuple[int, bytes, int, int] | None = None
-        self._advance()
+        try:
+            self._advance()
+        except CaptureFileError:
+            self.close()
+            raise
 
     @property
     def name(self) -> str:
@@ -213,16 +220,17 @@ class ReplayTap(Tap):
         """Close the file."""
         self._log.removeHandler(self._warnings)
         self._log.propagate = self._propagate
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
+        self._file.close()
 
 
 def _open(path: Path) -> BinaryIO:
     file = open(path, "rb")  # noqa: SIM115 - the tap closes it
     magic = file.read(2)
     file.seek(0)
-    return cast(BinaryIO, gzip.open(file)) if magic == b"\x1f\x8b" else file
+    if magic == b"\x1f\x8b":
+        file.close()
+        return cast(BinaryIO, gzip.open(path))
+    return file
 
 
 def _is_second_sight(data: bytes, link: int) -> bool:

@@ -1,0 +1,77 @@
+"""What the README says is what there is: every configuration key and every metric."""
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from wakizashi.center.config import CenterConfig, load_center
+from wakizashi.center.metrics import Metrics
+from wakizashi.config import load
+from wakizashi.probe.config import ProbeConfig
+from wakizashi.probe.stats import ProbeStats, render
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+CELLS = [
+    set(re.findall(r"`([^`]+)`", line.split("|")[1]))
+    for line in README.splitlines()
+    if line.startswith("| `")
+]
+DOCUMENTED = set().union(*CELLS)
+
+
+def keys(model: type[BaseModel]) -> set[str]:
+    """Keys of the top level, and of ``backendConfig``."""
+    found = set()
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if name == "backendConfig" and isinstance(inner, type) and issubclass(inner, BaseModel):
+            found |= {f"{name}.{key}" for key in inner.model_fields}
+        else:
+            found.add(name)
+    return found
+
+
+def exposed(text: str) -> set[str]:
+    """Names of metrics in Prometheus' text format, as they stand in the README."""
+    return {
+        name
+        for name, kind in re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE)
+        if not name.endswith("_created")
+    }
+
+
+@pytest.mark.parametrize("model", [ProbeConfig, CenterConfig])
+def test_every_configuration_key_is_documented(model: type[BaseModel]) -> None:
+    assert keys(model) - DOCUMENTED == set()
+
+
+def test_every_metric_is_documented_and_no_other() -> None:
+    metrics = exposed(Metrics().render().decode()) | exposed(render(ProbeStats(), 0, 0).decode())
+    assert len(metrics) > 20
+    assert metrics == {name for name in DOCUMENTED if name.startswith("wakizashi_")}
+
+
+def test_every_documented_key_exists() -> None:
+    known = keys(ProbeConfig) | keys(CenterConfig)
+    named = {name for name in DOCUMENTED if not name.startswith("wakizashi_")}
+    assert named - known == set()
+
+
+def test_the_example_files_load() -> None:
+    probe = load(ProbeConfig, ROOT / "config/probe-config.yaml", environment={})
+    assert probe.networkDevs == ("eth0", "tunl0")
+    center = load_center(ROOT / "config/center-config.yaml", environment={})
+    assert center.backendConfig.type == "influxdb"
+    assert center.host == "0.0.0.0"
+
+
+@pytest.mark.parametrize("name", ["probe-config.yaml", "center-config.yaml"])
+def test_the_commented_keys_of_the_example_files_exist(name: str) -> None:
+    text = (ROOT / "config" / name).read_text()
+    commented = set(re.findall(r"^# ([a-z]\w*): ", text, re.MULTILINE))
+    model = ProbeConfig if name.startswith("probe") else CenterConfig
+    assert commented
+    assert commented <= set(model.model_fields)

@@ -1,0 +1,84 @@
+"""The tree reads as the pipeline: who may import whom."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2] / "src"
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts): path
+    for path in sorted((ROOT / "wakizashi").rglob("*.py"))
+    if "v1" not in path.parts
+}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, also inside of functions, with the names taken from it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def importers(prefix: str) -> set[str]:
+    """The modules that import ``prefix`` or something below it."""
+    return {
+        module
+        for module, path in MODULES.items()
+        if any(name == prefix or name.startswith(prefix + ".") for name in imports(path))
+    }
+
+
+def test_there_is_something_to_look_at() -> None:
+    assert len(MODULES) > 30
+    assert "wakizashi.probe.transmit" in importers("wakizashi.v1")
+
+
+def test_probe_and_center_never_import_each_other() -> None:
+    assert not [m for m in importers("wakizashi.center") if m.startswith("wakizashi.probe")]
+    assert not [m for m in importers("wakizashi.probe") if m.startswith("wakizashi.center")]
+
+
+def test_only_three_modules_speak_protobuf() -> None:
+    assert importers("wakizashi.v1") == {
+        "wakizashi.wire",
+        "wakizashi.probe.transmit",
+        "wakizashi.center.ingest",
+    }
+
+
+def test_only_two_engines_import_scapy_and_only_when_used() -> None:
+    assert importers("scapy") == {
+        "wakizashi.probe.engines.scapy",
+        "wakizashi.probe.engines.replay",
+    }
+    for module in importers("scapy"):
+        tree = ast.parse(MODULES[module].read_text())
+        assert not any(
+            "scapy" in ast.dump(n)
+            for n in tree.body
+            if isinstance(n, ast.ImportFrom) and (n.module or "").startswith("scapy")
+        )
+
+
+def test_foreign_databases_stay_in_their_backend() -> None:
+    assert importers("influxdb") == {"wakizashi.center.backends.influxdb"}
+    assert importers("sqlite3") == {"wakizashi.center.backends.sqlite"}
+
+
+def test_libraries_never_import_a_command_line() -> None:
+    for cli in ("wakizashi.cli", "wakizashi.probe.cli", "wakizashi.center.cli"):
+        assert all(module.endswith("__main__") for module in importers(cli)), cli
+
+
+def test_only_command_lines_exit() -> None:
+    exits = {
+        module
+        for module, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("sys.exit", "exit", "quit", "os._exit")
+    }
+    assert {m for m in exits if not m.endswith("cli")} == {"wakizashi.lifecycle"}
