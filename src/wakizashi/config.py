@@ -5,7 +5,8 @@ Precedence: defaults < file < environment < flags. A fault is told as
 
 The environment variable of a key is ``WAKIZASHI_`` and the key in upper snake
 case, levels joined by two underscores: ``WAKIZASHI_CAP_INTERVAL``,
-``WAKIZASHI_BACKEND_CONFIG__INFLUX_CONFIG__PASSWORD``. Its value is read as YAML.
+``WAKIZASHI_BACKEND_CONFIG__INFLUX_CONFIG__PASSWORD``. Its value is read as YAML,
+but that of a secret is taken as it is: a password may well hold `` #`` or be a number.
 """
 
 import difflib
@@ -149,13 +150,13 @@ def load(
     for keys, text, source in _from_environment(
         model, os.environ if environment is None else environment
     ):
-        _put(data, keys, text, source, sources, faults)
+        _put(model, data, keys, text, source, sources, faults)
     for override in overrides:
         key, separator, text = override.partition("=")
         if not separator:
             faults.append(f"--set {override}: has no '='; write --set KEY=VALUE")
             continue
-        _put(data, tuple(key.split(".")), text, _Source("--set"), sources, faults)
+        _put(model, data, tuple(key.split(".")), text, _Source("--set"), sources, faults)
     data = {**(defaults or {}), **data}
     config: Model | None = None
     try:
@@ -191,7 +192,10 @@ def _read(path: Path, sources: dict[_Keys, _Source], faults: list[str]) -> dict[
         return {}
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: holds no 'key: value' lines at its top level")
-    _mark(root, (), path, sources, faults)
+    try:
+        _mark(root, (), path, sources, faults)
+    except RecursionError as error:
+        raise ConfigError(f"{path}: an alias (*NAME) stands inside what it names") from error
     return data
 
 
@@ -257,7 +261,18 @@ def _section(annotation: Any) -> type[Section] | None:
     return None
 
 
+def _takes_secret(model: type[BaseModel], keys: _Keys) -> bool:
+    """Whether the key's value is a SecretStr."""
+    section: type[BaseModel] | None = model
+    for key in keys[:-1]:
+        field = section.model_fields.get(key) if section else None
+        section = _section(field.annotation) if field else None
+    field = section.model_fields.get(keys[-1]) if section else None
+    return field is not None and SecretStr in (field.annotation, *get_args(field.annotation))
+
+
 def _put(
+    model: type[BaseModel],
     data: dict[str, Any],
     keys: _Keys,
     text: str,
@@ -266,7 +281,7 @@ def _put(
     faults: list[str],
 ) -> None:
     try:
-        value = yaml.safe_load(text)
+        value = text if _takes_secret(model, keys) else yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: 2026-13-01
         value = text
     target = data
@@ -298,6 +313,11 @@ def _faults(
             if keys[:length] in sources:
                 where = sources[keys[:length]].text
                 break
+        else:
+            # A section that a flag or a variable made has no source; its keys have.
+            below = [path for path in sources if keys and path[: len(keys)] == keys]
+            if below:
+                where = sources[below[0]].text
         label = ".".join(keys)
         value = fault.get("input")
         shown = "" if isinstance(value, dict | list | Section) or _secret(keys) else f"{value!r} "

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from wakizashi import wire
 from wakizashi.errors import Retryable
-from wakizashi.files import HEADER_BYTES, DamagedFile, Entry, Filesystem, WindowDirectory, seal, unseal
+from wakizashi.files import (
+    HEADER_BYTES,
+    DamagedFile,
+    Entry,
+    Filesystem,
+    WindowDirectory,
+    seal,
+    unseal,
+)
 from wakizashi.model import Window
 
 payloads = st.binary(max_size=300)
@@ -95,12 +103,15 @@ class Flaky(Filesystem):
 
 @settings(max_examples=60)
 @given(
-    st.lists(st.tuples(st.sampled_from(["write", "write", "write", "remove", "crash"]), st.integers(0, 5)), max_size=25),
+    st.lists(
+        st.tuples(
+            st.sampled_from(["write", "write", "write", "remove", "crash"]), st.integers(0, 5)
+        ),
+        max_size=25,
+    ),
     st.sets(st.integers(1, 60), max_size=12),
 )
-def test_random_sequences_against_a_model(
-    steps: list[tuple[str, int]], failing: set[int]
-) -> None:
+def test_random_sequences_against_a_model(steps: list[tuple[str, int]], failing: set[int]) -> None:
     """Whatever fails, what write() returned for is there after a crash, and nothing else is whole."""
     disk = Flaky(failing)
     model: dict[int, list[bytes]] = {}

@@ -29,7 +29,9 @@ START = 1_700_000_000_000
 PROBE = "web-1"
 
 
-def chunks(start_ms: int = START, number: int = 1, probe: str = PROBE, flows: int = 1) -> list[bytes]:
+def chunks(
+    start_ms: int = START, number: int = 1, probe: str = PROBE, flows: int = 1
+) -> list[bytes]:
     """The chunks of a small window."""
     flow = Flow(0, Direction.OUT, bytes(4), bytes([1, 2, 3, 4]), 100, 1)
     device = DeviceLedger("eth0", b"", Ledger())

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from wakizashi import wire
 from wakizashi.errors import Retryable
 from wakizashi.lifecycle import StopSignal
 from wakizashi.model import Tally, Window
@@ -51,6 +52,8 @@ class _Watched:
     device: Device
     tap: Tap
     passed: Tally
+    missing: bool = False
+    """Not among the host's devices when the last window closed."""
 
 
 class Probe:
@@ -145,7 +148,6 @@ class Probe:
             watched = self._watched.get(device.index)
             if watched is not None:
                 self._drop(watched, device.passed)
-                _log.info("device %s is gone", watched.device.name)
             self._refused.discard(device.index)
         if changed:
             self._sync(self._netlink.snapshot())
@@ -155,9 +157,9 @@ class Probe:
         wanted = select(snapshot.devices, self._patterns)
         for index, watched in list(self._watched.items()):
             device = snapshot.devices.get(index)
-            if device is None:  # its last counters were missed
-                self._drop(watched, watched.device.passed)
-            elif device.name != watched.device.name:
+            if device is None:  # it is going: its last counters come with the news
+                continue
+            if device.name != watched.device.name:
                 self._drop(watched, device.passed)
             else:
                 watched.device = device
@@ -195,6 +197,7 @@ class Probe:
         self._take(watched, passed)
         watched.tap.close()
         del self._watched[watched.device.index]
+        _log.info("device %s is gone", watched.device.name)
 
     def _take(self, watched: _Watched, passed: Tally) -> None:
         """Move what a device counted into the open window; ``passed`` are its counters now."""
@@ -229,10 +232,13 @@ class Probe:
         self._builder.saw_addresses(snapshot.addresses)
         for watched in list(self._watched.values()):
             device = snapshot.devices.get(watched.device.index)
-            # A device that is just going: its last counters come with the news.
             if device is not None:
                 watched.device = device
                 self._take(watched, device.passed)
+            elif watched.missing:  # the news of its removal was missed, and its last counters
+                self._drop(watched, watched.passed)
+            else:
+                watched.missing = True
         moment = self._clock()
         end, _ = self._windows.end(moment)
         return (
@@ -337,11 +343,11 @@ def _stop(probe: Probe, transmitter: Transmitter, dump: Dump, stats: ProbeStats)
     deadline = time.monotonic() + STOP_SECONDS
     unsaved = probe.finish()
     transmitter.stop(deadline)
-    if unsaved is not None:
+    if unsaved is not None and not transmitter.deliver_unsaved(wire.encode(unsaved)):
         stats.lost_bytes = sum(flow.size for flow in unsaved.flows)
         stats.lost_packets = sum(flow.packets for flow in unsaved.flows)
         _log.critical(
-            "lost: %d bytes in %d packets of the last window, for dumpDir would not take it",
+            "lost: %d bytes in %d packets of the last window: neither dumpDir nor center took it",
             stats.lost_bytes,
             stats.lost_packets,
         )

@@ -14,7 +14,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -229,7 +229,21 @@ class Transmitter:
                 size += entry.size
         return batch
 
-    def _send(self, batch: list[tuple[Entry, list[bytes]]]) -> None:
+    def deliver_unsaved(self, chunks: list[bytes]) -> bool:
+        """Deliver a last window that the dump directory did not take; whether the center has it.
+
+        For the end, when the thread has ended.
+        """
+        try:
+            self._send([(None, chunks)])
+        except Retryable as error:
+            _log.error("%s", error)
+            return False
+        finally:
+            self._close_channel()
+        return True
+
+    def _send(self, batch: Sequence[tuple[Entry | None, list[bytes]]]) -> None:
         waiting = {_identity(chunks[0]): entry for entry, chunks in batch}
         chunks = [chunk for _, window in batch for chunk in window]
         size = sum(map(len, chunks))
@@ -260,7 +274,7 @@ class Transmitter:
         channel: grpc.Channel,
         chunks: list[bytes],
         timeout: float,
-        waiting: dict[tuple[str, int], Entry],
+        waiting: dict[tuple[str, int], Entry | None],
     ) -> str | None:
         """One call; what is acknowledged leaves ``waiting``. The center's reason to retry, if any."""
         transmit: Any = channel.stream_stream(
@@ -275,10 +289,14 @@ class Transmitter:
                 name = (ack.probe, ack.start_unix_ms)
                 if name not in waiting:
                     continue
+                entry = waiting[name]
                 if ack.status == pb.WINDOW_STATUS_STORED:
-                    self._dump.delivered(waiting.pop(name))
-                elif ack.status == pb.WINDOW_STATUS_REJECTED:
-                    self._dump.rejected(waiting.pop(name), ack.reason)
+                    del waiting[name]
+                    if entry is not None:
+                        self._dump.delivered(entry)
+                elif ack.status == pb.WINDOW_STATUS_REJECTED and entry is not None:
+                    del waiting[name]
+                    self._dump.rejected(entry, ack.reason)
                 else:
                     delay = min(ack.retry_delay_ms / 1000, self._interval)
                     self._not_before = max(self._not_before, self._clock() + delay)

@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Builds the single-file programs build/center and build/probe with PyInstaller.
+# Usage: ./build-binary.sh [VERSION]. Needs python3 (3.11 or later) with venv, and objdump.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+version=${1:-$(sed -nE 's/^__version__ = "(.*)"$/\1/p' src/wakizashi/__init__.py)}
+commit=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
+built=${BUILD_TIME:-$(date -u +%Y-%m-%dT%H:%M:%SZ)}
+python=${PYTHON:-python3}
+log=build/build.log
+
+mkdir -p build/work
+: > "$log"
+trap 'code=$?; [ $code = 0 ] || { echo "build failed; the end of $log:" >&2; tail -n 30 "$log" >&2; }' EXIT
+
+# What was built is recorded beside the package, in the bundle alone.
+printf '{"version": "%s", "commit": "%s", "built": "%s"}\n' "$version" "$commit" "$built" \
+  > build/work/_build.json
+
+if [ ! -x build/work/venv/bin/pyinstaller ]; then
+  "$python" -m venv build/work/venv >> "$log" 2>&1
+  build/work/venv/bin/pip install --quiet --disable-pip-version-check '.[binary]' >> "$log" 2>&1
+fi
+build/work/venv/bin/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall . >> "$log" 2>&1
+
+bundle() { # name, what else to say to PyInstaller
+  local name=$1
+  shift
+  echo "generating wakizashi $name"
+  printf 'from wakizashi.%s.cli import main\n\nmain()\n' "$name" > "build/work/$name.py"
+  build/work/venv/bin/pyinstaller --noconfirm --clean --onefile --name "$name" \
+    --distpath build --workpath "build/work/$name" --specpath build/work \
+    --add-data "$PWD/build/work/_build.json:wakizashi" "$@" \
+    "build/work/$name.py" >> "$log" 2>&1
+  echo "wakizashi $name generated"
+}
+
+# Engines and backends are found by listing their folders, which PyInstaller can't see.
+bundle center --collect-submodules wakizashi.center.backends --hidden-import influxdb \
+  --exclude-module scapy
+bundle probe --collect-submodules wakizashi.probe.engines --exclude-module influxdb \
+  --exclude-module matplotlib --exclude-module IPython
