@@ -398,7 +398,7 @@ def test_size_of_nothing(tmp_path: Path, text: str) -> None:
 
 def test_values_never_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        Sample().port = 5  # type: ignore[misc]  # the point of the test
+        Sample().port = 5
 
 
 def test_the_process_environment_is_left_alone(tmp_path: Path) -> None:
