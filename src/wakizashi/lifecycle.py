@@ -3,6 +3,7 @@
 Only command lines call :func:`guard`; nothing else exits.
 """
 
+import logging
 import os
 import signal
 import sys
@@ -11,6 +12,8 @@ from types import FrameType
 from typing import NoReturn, Self
 
 from wakizashi.errors import EXIT_OK, EXIT_RUNTIME, WakizashiError
+
+_log = logging.getLogger(__name__)
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -29,6 +32,14 @@ def guard(program: str, main: Callable[[], None]) -> NoReturn:
     except BrokenPipeError:  # `wakizashi query | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_OK)
+    except Exception as error:
+        # The top of the program: a defect is told in one line, in full where debugging is on.
+        _log.debug("unexpected", exc_info=True)
+        sys.stderr.write(
+            f"{program}: error: unexpected {type(error).__name__}: {error}; this is a defect of "
+            "wakizashi: run it again with --set logLev=0 and report what it says\n"
+        )
+        sys.exit(EXIT_RUNTIME)
     sys.exit(EXIT_OK)
 
 

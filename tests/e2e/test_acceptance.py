@@ -14,6 +14,9 @@ import pytest
 
 from tests.e2e.lab import Lab, Process, lab, wait_for
 
+IN_FLIGHT_PACKETS = 64
+"""At the edge of a window while files are being fetched."""
+
 FILES = {"small.bin": 12_345, "large.bin": 3_000_000}
 
 pytestmark = pytest.mark.timeout(180)
@@ -84,6 +87,9 @@ def check(ground: Lab) -> None:
         for field in fields
         for unit in ("bytes", "packets")
     )
+    for row in ground.influx("SELECT * FROM traffic_ledger"):  # each window by itself
+        fate = sum(row[f"{field}_packets"] for field in fields[1:])
+        assert abs(row["device_packets"] - fate) <= IN_FLIGHT_PACKETS, row
     ledger = ground.influx(f"SELECT {select} FROM traffic_ledger GROUP BY device")
     assert {row["device"] for row in ledger} == {"web0", "web1"}
     for row in ledger:

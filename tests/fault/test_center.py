@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -264,6 +265,17 @@ def test_stop_while_a_probe_holds_a_call(center: Center) -> None:
         assert center.stop() == 0
         assert list(call) == []  # ended well, not broken off
     assert len(center.stored()) == 1
+
+
+def test_grpc_health_service(center: Center) -> None:
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    center.start()
+    with grpc.insecure_channel(f"127.0.0.1:{center.port}") as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        for service in ("", "wakizashi.v1.TrafficCenter"):
+            answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=5)
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
 def test_a_second_signal_leaves_at_once(center: Center) -> None:

@@ -11,7 +11,7 @@ import re
 import socket
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from wakizashi.errors import WakizashiError
@@ -119,6 +119,7 @@ class Netlink:
         self._ask.bind((0, 0))
         self._ask.settimeout(5.0)
         self._sequence = 0
+        self._last: Mapping[int, Device] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -140,7 +141,10 @@ class Netlink:
 
         Returns:
             Whether anything changed, and the devices that were removed, each
-            with its last counters.
+            with its last counters, never less than those of the last snapshot.
+            What a veth received after that snapshot is not known: the kernel
+            reads it from the peer, which has left before the news is written
+            (veth_dellink() in drivers/net/veth.c).
         """
         changed = False
         removed: list[Device] = []
@@ -160,7 +164,8 @@ class Netlink:
                 changed = True
                 # A bridge says RTM_DELLINK with family AF_BRIDGE of a port that only left it.
                 if kind == _RTM_DELLINK and body and body[0] == socket.AF_UNSPEC:
-                    removed.append(_read_device(body))
+                    device = _read_device(body)
+                    removed.append(_not_less(device, self._last.get(device.index)))
 
     def snapshot(self) -> Snapshot:
         """All devices and addresses, now.
@@ -182,13 +187,15 @@ class Netlink:
         primary: dict[int, bytes] = {}
         for _, index, address in sorted(addresses, key=lambda item: item[0]):
             primary.setdefault(index, address)
-        return Snapshot(
+        snapshot = Snapshot(
             devices={
                 index: _with_address(device, primary.get(index, b""))
                 for index, device in devices.items()
             },
             addresses=frozenset(address for _, _, address in addresses),
         )
+        self._last = snapshot.devices
+        return snapshot
 
     def _dump(self, kind: int, body: struct.Struct) -> list[bytes]:
         while True:
@@ -259,3 +266,14 @@ def _with_address(device: Device, address: bytes) -> Device:
         device.sent,
         address,
     )
+
+
+def _not_less(device: Device, before: Device | None) -> Device:
+    """``device`` with counters that are not behind those it had ``before``."""
+    if before is None or before.name != device.name:
+        return device
+    received, sent = (
+        Tally(max(now.packets, then.packets), max(now.bytes, then.bytes))
+        for now, then in ((device.received, before.received), (device.sent, before.sent))
+    )
+    return replace(device, received=received, sent=sent)

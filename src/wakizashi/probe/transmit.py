@@ -20,7 +20,7 @@ from typing import Any
 
 import grpc
 
-from wakizashi.errors import Retryable, WakizashiError
+from wakizashi.errors import Retryable
 from wakizashi.files import Entry
 from wakizashi.probe.capture import Endpoint
 from wakizashi.probe.config import split_address
@@ -164,10 +164,17 @@ class Transmitter:
             # A fleet closes its windows at the same moment; do not speak all at once.
             spread = random.uniform(0.0, min(1.0, self._interval / 10))
             self._stopping.wait(max(spread, self._not_before - self._clock()))
-            self.deliver_with_retries()
-        if self._stopping.is_set():
-            self.deliver_with_retries()
+            self._attempt()
+        self._attempt()
         self._close_channel()
+
+    def _attempt(self) -> None:
+        """The top of the thread: whatever goes wrong, the next window is another attempt."""
+        try:
+            self.deliver_with_retries()
+        except Exception as error:
+            self._stats.delivery_failures += 1
+            self._throttle.error("trouble", f"delivery failed unexpectedly: {error!r}")
 
     def deliver_with_retries(self) -> bool:
         """Deliver all that waits, with up to ``uploadRetry`` immediate retries; whether it went."""
@@ -193,9 +200,6 @@ class Transmitter:
                         time.sleep(max(0.0, min(pause, left)))
                     else:
                         self._stopping.wait(pause)
-            except (WakizashiError, OSError, ValueError) as error:
-                self._throttle.error("trouble", f"delivery failed unexpectedly: {error!r}")
-                break
             else:
                 if self._throttle.clear("delivery"):
                     _log.info("delivery to %s works again", self._center.name)
