@@ -8,13 +8,14 @@ cd "$(dirname "$0")"
 tag=${1:-latest}
 builder=()
 for tool in docker podman buildah; do
-  if command -v "$tool" > /dev/null; then
+  # docker's client may be there without a daemon
+  if command -v "$tool" > /dev/null && "$tool" info > /dev/null 2>&1; then
     builder=("$tool" build)
     break
   fi
 done
 if [ ${#builder[@]} = 0 ]; then
-  echo "build-container.sh: none of docker, podman and buildah is installed; install one of them" >&2
+  echo "build-container.sh: none of docker, podman and buildah works here; install one of them, or start its daemon" >&2
   exit 1
 fi
 

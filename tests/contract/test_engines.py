@@ -162,6 +162,27 @@ def test_live_engine_agrees_with_scapy_and_the_device(name: str, pair: tuple[str
 
 
 @pytest.mark.parametrize("name", engine_names())
+def test_packets_that_wait_when_the_device_goes_are_counted(
+    name: str, pair: tuple[str, str]
+) -> None:
+    near, far = pair
+    frame = bytes(Ether(**L2) / IP(**FOUR) / UDP())
+    tap = load_engine(name).open(device_named(near), 1_000, [])
+    try:
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
+            sender.bind((far, 0))
+            for _ in range(7):
+                sender.send(frame)
+        before = device_named(near).received
+        subprocess.run(["ip", "link", "del", near], check=True)
+        tap.pump(1_000)
+        assert tap.take().counted == before
+    finally:
+        tap.close()
+        subprocess.run(["ip", "link", "add", near, "type", "veth", "peer", far], check=True)
+
+
+@pytest.mark.parametrize("name", engine_names())
 def test_loopback_counts_once(name: str) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root")

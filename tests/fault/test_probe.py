@@ -235,6 +235,13 @@ def test_what_is_lost_in_the_end_is_told_to_the_byte(
     )
 
 
+def ready(name: str) -> bool:
+    """Whether both ends of a veth pair have a carrier and a queue."""
+    shown = subprocess.check_output(["ip", "-o", "link", "show", "type", "veth"], text=True)
+    lines = [line for line in shown.splitlines() if name in line]
+    return len(lines) == 2 and all("noqueue" in line and "state UP" in line for line in lines)
+
+
 def test_device_comes_and_goes(
     tmp_path: Path, center: tuple[Taker, int], started: list[Running]
 ) -> None:
@@ -255,10 +262,13 @@ def test_device_comes_and_goes(
             for end in "ab":
                 ip(f"link set {name}{end} up")
             log = tmp_path / "probe.log"
-            until(
-                lambda: log.read_text().count(f"capturing {name}a") == time_round,
-                "the probe to capture the new device",
-            )
+            for end in "ab":
+                until(
+                    lambda: log.read_text().count(f"capturing {name}{end}") == time_round,
+                    "the probe to capture the new devices",
+                )
+            # A device gets its queue a while after its carrier; what is sent before is dropped.
+            until(lambda: ready(name), "both ends to be ready")
             with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
                 sender.bind((f"{name}a", 0))
                 for _ in range(7):

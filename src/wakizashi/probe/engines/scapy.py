@@ -109,8 +109,10 @@ class ScapyTap(Tap):
                 )
             except BlockingIOError:
                 return False
-            except OSError:  # ENETDOWN, said once when the device goes down or away
-                return False
+            except OSError:
+                # ENETDOWN: said once when the device goes down or away, before the packets
+                # that still wait (sock_error() in __skb_try_recv_datagram()).
+                continue
             length = min(size, SNAP_BYTES)
             for level, kind, data in ancillary:
                 if (
