@@ -260,6 +260,31 @@ def test_center_that_never_answers_is_given_up(
     assert side.waiting == [1000, 2000, 3000]
 
 
+@pytest.mark.parametrize(("retries", "delivered"), [(0, False), (1, False), (2, True), (5, True)])
+def test_upload_retry_is_the_number_of_immediate_retries(
+    retries: int,
+    delivered: bool,
+    tmp_path: Path,
+    fake: tuple[FakeCenter, int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    center, port = fake
+    monkeypatch.setattr("wakizashi.probe.transmit.BACKOFF_SECONDS", (0.001, 0.001))
+
+    def fail_twice(chunk: pb.WindowChunk, context: Any) -> pb.WindowAck | None:
+        if center.calls <= 2:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "not yet")
+        return stored(chunk)
+
+    center.script = fail_twice
+    side = Side(tmp_path, port)
+    side.transmitter._retries = retries
+    assert side.transmitter.deliver_with_retries() is delivered
+    assert center.calls == min(3, retries + 1)
+    assert side.waiting == ([] if delivered else [1000, 2000, 3000])
+    assert side.stats.delivery_failures == min(2, retries + 1)
+
+
 def test_thread_delivers_at_the_end_within_the_deadline(
     tmp_path: Path, fake: tuple[FakeCenter, int]
 ) -> None:
