@@ -21,7 +21,7 @@ from scapy.utils import PcapNgWriter, wrpcap
 
 from wakizashi.errors import WakizashiError
 from wakizashi.model import Tally
-from wakizashi.probe.capture import Counts, Tap, engine_names, load_engine
+from wakizashi.probe.capture import Counts, Engine, Tap, engine_names, load_engine
 from wakizashi.probe.devices import ARPHRD_ETHER, Device, Netlink
 from wakizashi.probe.engines.replay import ReplayEngine
 
@@ -118,12 +118,13 @@ def device_named(name: str) -> Device:
         return device
 
 
-def collect(tap: Tap, number: int) -> Counts:
+def collect(engine: Engine, tap: Tap, number: int) -> Counts:
     """Pump until ``number`` packets are counted."""
     counts = Counts()
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         tap.pump(1_000)
+        engine.cut()
         counts.merge(tap.take(), 100)
         seen = counts.counted + counts.own + counts.non_ip
         if seen.packets >= number:
@@ -148,7 +149,7 @@ def test_live_engine_agrees_with_scapy_and_the_device(name: str, pair: tuple[str
             outgoing.bind((near, 0))
             for frame in frames:
                 outgoing.send(frame)
-        counts = collect(tap, 2 * len(frames))
+        counts = collect(engine, tap, 2 * len(frames))
     finally:
         tap.close()
     expected = oracle(frames + frames)
@@ -167,7 +168,8 @@ def test_packets_that_wait_when_the_device_goes_are_counted(
 ) -> None:
     near, far = pair
     frame = bytes(Ether(**L2) / IP(**FOUR) / UDP())
-    tap = load_engine(name).open(device_named(near), 1_000, [])
+    engine = load_engine(name)
+    tap = engine.open(device_named(near), 1_000, [])
     try:
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
             sender.bind((far, 0))
@@ -176,6 +178,7 @@ def test_packets_that_wait_when_the_device_goes_are_counted(
         before = device_named(near).received
         subprocess.run(["ip", "link", "del", near], check=True)
         tap.pump(1_000)
+        engine.cut()
         assert tap.take().counted == before
     finally:
         tap.close()
@@ -199,8 +202,10 @@ def test_loopback_counts_once(name: str) -> None:
         seen = Tally()
         while seen.packets < 10 and time.monotonic() < deadline:
             tap.pump(100)
+            engine.cut()
             seen += tap.take().flows.get(key, Tally())
         tap.pump(100)
+        engine.cut()
         seen += tap.take().flows.get(key, Tally())
     finally:
         tap.close()

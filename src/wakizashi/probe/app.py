@@ -194,6 +194,7 @@ class Probe:
         if descriptor is not None:
             self._selector.unregister(descriptor)
         watched.tap.pump(DRAIN_PACKETS)
+        self._engine.cut()
         self._take(watched, passed)
         watched.tap.close()
         del self._watched[watched.device.index]
@@ -229,6 +230,7 @@ class Probe:
         for watched in self._watched.values():
             watched.tap.pump(DRAIN_PACKETS)
         snapshot = self._netlink.snapshot()
+        self._engine.cut()
         self._builder.saw_addresses(snapshot.addresses)
         for watched in list(self._watched.values()):
             device = snapshot.devices.get(watched.device.index)
@@ -273,6 +275,7 @@ class Probe:
         window, _, _ = self._cut()
         for watched in self._watched.values():
             watched.tap.close()
+        self._engine.close()
         self._watched.clear()
         self._selector.close()
         self._finished = True  # nothing is captured: announcements hold at once

@@ -46,12 +46,18 @@ class Counts:
         """Sum over all flows, the folded ones included."""
         return sum(self.flows.values(), Tally())
 
+    def add(self, key: bytes, tally: Tally, max_flows: int) -> None:
+        """Add to a flow; to ``OTHER`` if it is a new one beyond ``max_flows``."""
+        known = self.flows.get(key)
+        if known is None and len(self.flows) >= max_flows:
+            key = OTHER
+            known = self.flows.get(key)
+        self.flows[key] = tally if known is None else known + tally
+
     def merge(self, other: "Counts", max_flows: int) -> None:
         """Add ``other`` to this, folding new flows beyond ``max_flows`` into ``OTHER``."""
         for key, tally in other.flows.items():
-            if key not in self.flows and len(self.flows) >= max_flows:
-                key = OTHER
-            self.flows[key] = self.flows.get(key, Tally()) + tally
+            self.add(key, tally, max_flows)
         self.own += other.own
         self.non_ip += other.non_ip
         self.dropped_packets += other.dropped_packets
@@ -157,7 +163,10 @@ class Tap(ABC):
 
     @abstractmethod
     def take(self) -> Counts:
-        """Hand over what was counted since the last call, with the kernel's drop count."""
+        """Hand over what was counted since the last call, with the kernel's drop count.
+
+        Of an engine that counts in the kernel: up to its last :meth:`Engine.cut`.
+        """
 
     @abstractmethod
     def set_endpoints(self, endpoints: Collection[Endpoint]) -> None:
@@ -185,6 +194,15 @@ class Engine(ABC):
         Raises:
             CaptureError: the device is gone or refuses.
         """
+
+    def cut(self) -> None:  # noqa: B027 - most engines have nothing to do
+        """A window ends: what passed before this call is in what the taps hand over next.
+
+        Engines that count in the process have nothing to do: pumping a tap is enough.
+        """
+
+    def close(self) -> None:  # noqa: B027 - most engines have nothing to do
+        """Let go of what all taps share; they are closed already."""
 
 
 def engine_names() -> list[str]:

@@ -9,36 +9,21 @@ import socket
 import struct
 from collections.abc import Collection
 
-from wakizashi.probe import packet
-from wakizashi.probe.capture import (
-    CaptureError,
-    Counts,
-    Endpoint,
-    Engine,
-    FlowCounter,
-    Tap,
-)
-from wakizashi.probe.devices import ARPHRD_LOOPBACK, Device
+from wakizashi.probe import packet, packet_socket
+from wakizashi.probe.capture import Counts, Endpoint, Engine, FlowCounter, Tap
+from wakizashi.probe.devices import Device
 
 BUFFER_BYTES = 32 * 1024 * 1024
 SNAP_BYTES = 256
 """Enough for Ethernet, tags, and IPv6 with extension headers up to the TCP ports."""
 
-_SOL_PACKET = 263
-_PACKET_STATISTICS, _PACKET_AUXDATA, _PACKET_IGNORE_OUTGOING = 6, 8, 23
+_PACKET_AUXDATA = 8
 _SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 33, 35
 _TP_STATUS_VLAN_VALID = 0x10
 _VLAN_TAG_BYTES = 4
 # struct tpacket_auxdata: status, len, snaplen, mac, net, vlan_tci, vlan_tpid
 _AUXDATA = struct.Struct("=IIIHHHH")
 _ANCILLARY_BYTES = socket.CMSG_SPACE(_AUXDATA.size)
-_STATISTICS = struct.Struct("=II")
-
-NO_PRIVILEGE = (
-    "CAP_NET_RAW is missing, so nothing can be captured; run as root, or grant it: "
-    "`setcap cap_net_raw+ep` on the binary, `AmbientCapabilities=CAP_NET_RAW` in systemd, "
-    "`securityContext.capabilities.add: [NET_RAW]` in Kubernetes"
-)
 
 
 class ScapyEngine(Engine):
@@ -48,13 +33,7 @@ class ScapyEngine(Engine):
 
     def obstacle(self) -> str | None:
         """Needs CAP_NET_RAW."""
-        try:
-            socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0).close()
-        except PermissionError:
-            return NO_PRIVILEGE
-        except OSError as error:
-            return f"this kernel has no packet sockets ({error.strerror})"
-        return None
+        return packet_socket.obstacle()
 
     def open(self, device: Device, max_flows: int, endpoints: Collection[Endpoint]) -> Tap:
         """Listen on a device, packets out as well as in, not promiscuous."""
@@ -75,13 +54,9 @@ class ScapyTap(Tap):
             self._listener = L2ListenSocket(iface=device.name, promisc=False)
             self._socket: socket.socket = self._listener.ins
             self._configure(device)
-        except PermissionError as error:
-            raise CaptureError(f"networkDevs: {device.name}: {NO_PRIVILEGE}") from error
         except OSError as error:
-            raise CaptureError(
-                f"networkDevs: {device.name}: can't capture it: {error.strerror}"
-            ) from error
-        self._drops()  # those from before we listened
+            raise packet_socket.refusal(device, error) from error
+        packet_socket.drops(self._socket)  # those from before we listened
 
     def _configure(self, device: Device) -> None:
         self._socket.setblocking(False)
@@ -90,9 +65,7 @@ class ScapyTap(Tap):
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, BUFFER_BYTES)
         except PermissionError:  # without CAP_NET_ADMIN, what net.core.rmem_max permits
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
-        if device.link_type == ARPHRD_LOOPBACK:
-            # Loopback packets pass a tap twice, on the way out and in; count them once.
-            self._socket.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
+        packet_socket.count_loopback_once(self._socket, device)
 
     def fileno(self) -> int:
         """Readable when packets wait."""
@@ -116,7 +89,7 @@ class ScapyTap(Tap):
             length = min(size, SNAP_BYTES)
             for level, kind, data in ancillary:
                 if (
-                    level == _SOL_PACKET
+                    level == packet_socket.SOL_PACKET
                     and kind == _PACKET_AUXDATA
                     and len(data) == _AUXDATA.size
                     and _AUXDATA.unpack(data)[0] & _TP_STATUS_VLAN_VALID
@@ -128,15 +101,8 @@ class ScapyTap(Tap):
     def take(self) -> Counts:
         """Counts so far, with the kernel's drops."""
         counts = self._counter.take()
-        counts.dropped_packets = self._drops()
+        counts.dropped_packets = packet_socket.drops(self._socket)
         return counts
-
-    def _drops(self) -> int:
-        try:
-            data = self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, _STATISTICS.size)
-        except OSError:  # the device is gone
-            return 0
-        return int(_STATISTICS.unpack(data)[1])
 
     def set_endpoints(self, endpoints: Collection[Endpoint]) -> None:
         """Replace the center's endpoints."""
