@@ -21,7 +21,7 @@ from scapy.utils import PcapNgWriter, wrpcap
 
 from wakizashi.errors import WakizashiError
 from wakizashi.model import Tally
-from wakizashi.probe.capture import Counts, Engine, Tap, engine_names, load_engine
+from wakizashi.probe.capture import Counts, Engine, Limits, Tap, engine_names, load_engine
 from wakizashi.probe.devices import ARPHRD_ETHER, Device, Netlink
 from wakizashi.probe.engines.replay import ReplayEngine
 
@@ -139,7 +139,7 @@ def test_live_engine_agrees_with_scapy_and_the_device(name: str, pair: tuple[str
     assert engine.obstacle() is None
     frames = [bytes(packet) for packet in packets()]
     before = device_named(near)
-    tap = engine.open(before, 1_000, [CENTER])
+    tap = engine.open(before, Limits(1_000), [CENTER])
     try:
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as incoming:
             incoming.bind((far, 0))
@@ -169,7 +169,7 @@ def test_packets_that_wait_when_the_device_goes_are_counted(
     near, far = pair
     frame = bytes(Ether(**L2) / IP(**FOUR) / UDP())
     engine = load_engine(name)
-    tap = engine.open(device_named(near), 1_000, [])
+    tap = engine.open(device_named(near), Limits(1_000), [])
     try:
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
             sender.bind((far, 0))
@@ -191,7 +191,7 @@ def test_loopback_counts_once(name: str) -> None:
         pytest.skip("needs root")
     engine = load_engine(name)
     device = device_named("lo")
-    tap = engine.open(device, 1_000, [])
+    tap = engine.open(device, Limits(1_000), [])
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
             sender.bind(("127.66.0.1", 0))
@@ -214,7 +214,7 @@ def test_loopback_counts_once(name: str) -> None:
 
 def replayed(path: Path) -> tuple[Counts, Tally]:
     tap = ReplayEngine(path).open(
-        Device(0, path.name, ARPHRD_ETHER, True, Tally(), Tally()), 1_000, [CENTER]
+        Device(0, path.name, ARPHRD_ETHER, True, Tally(), Tally()), Limits(1_000), [CENTER]
     )
     try:
         assert not tap.pump(10**6)

@@ -14,12 +14,13 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from wakizashi import wire
 from wakizashi.errors import Retryable
 from wakizashi.lifecycle import StopSignal
 from wakizashi.model import Tally, Window
-from wakizashi.probe.capture import CaptureError, Endpoint, Engine, Tap, choose
+from wakizashi.probe.capture import CaptureError, Endpoint, Engine, Limits, Tap, choose
 from wakizashi.probe.config import ProbeConfig
 from wakizashi.probe.devices import Device, Netlink, Pattern, Snapshot, select
 from wakizashi.probe.dump import Dump
@@ -33,11 +34,17 @@ _log = logging.getLogger(__name__)
 STOP_SECONDS = 8.0
 """From the signal to the exit, well within the 10 s that container runtimes give at least."""
 
-PUMP_PACKETS = 1_000
-DRAIN_PACKETS = 100_000
-"""Most packets to read from a device when a window closes, lest a flood keeps it open."""
+DRAIN_BURSTS = 100
+"""Most bursts to read from a device when a window closes, lest a flood keeps it open."""
 
 STUCK_SECONDS = 30.0
+
+
+class HasFileno(Protocol):
+    """Something that can be waited for."""
+
+    def fileno(self) -> int:
+        """Its descriptor."""
 
 
 def now() -> Moment:
@@ -75,15 +82,19 @@ class Probe:
         self._on_window, self._clock = on_window, clock
         self._patterns = [Pattern(text) for text in config.networkDevs]
         self._throttle = Throttle(_log)
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(netlink, selectors.EVENT_READ, self._look)
+        # poll(2), not epoll: between its calls no packet has to wake anybody.
+        self._selector = selectors.PollSelector()
+        self._news = selectors.PollSelector()
+        """What is listened to while packets are left alone to gather."""
+        self._rest_until = 0.0
+        self._listen(netlink, self._look)
         self._watched: dict[int, _Watched] = {}
         self._refused: set[int] = set()
         self._endpoints: frozenset[Endpoint] = frozenset()
         self._announced: queue.SimpleQueue[tuple[frozenset[Endpoint], threading.Event]]
         self._announced = queue.SimpleQueue()
         self._bell, self._ring = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._selector.register(self._bell, selectors.EVENT_READ, self._hear)
+        self._listen(self._bell, self._hear)
         name, tags = config.probe_name(), tuple(sorted(config.tags.items()))
         last_start, last_number = dump.directory.last_identity(name)
         self._number = last_number + 1
@@ -97,6 +108,10 @@ class Probe:
         self._windows = WindowClock(config.capInterval, last_start, moment)
         self.heartbeat = time.monotonic()
         self._finished = False
+
+    def _listen(self, source: int | HasFileno, react: Callable[[], None]) -> None:
+        for selector in (self._selector, self._news):
+            selector.register(source, selectors.EVENT_READ, react)
 
     # -- own endpoints, from the delivery thread -------------------------------------------
 
@@ -177,15 +192,17 @@ class Probe:
 
     def _open(self, device: Device) -> None:
         try:
-            tap = self._engine.open(device, self._config.maxFlows, self._endpoints)
+            limits = Limits(self._config.maxFlows, self._config.ringSize)
+            tap = self._engine.open(device, limits, self._endpoints)
         except CaptureError as error:
             self._refused.add(device.index)
             _log.warning("%s", error)
             return
         self._watched[device.index] = _Watched(device, tap, device.passed)
-        if tap.fileno() is not None:
+        descriptor = tap.fileno()
+        if descriptor is not None:
             self._selector.register(
-                tap.fileno() or 0, selectors.EVENT_READ, lambda: tap.pump(PUMP_PACKETS)
+                descriptor, selectors.EVENT_READ, lambda: tap.pump(self._engine.burst)
             )
         _log.info("capturing %s", device.name)
 
@@ -193,12 +210,17 @@ class Probe:
         descriptor = watched.tap.fileno()
         if descriptor is not None:
             self._selector.unregister(descriptor)
-        watched.tap.pump(DRAIN_PACKETS)
+        self._drain(watched.tap)
         self._engine.cut()
         self._take(watched, passed)
         watched.tap.close()
         del self._watched[watched.device.index]
         _log.info("device %s is gone", watched.device.name)
+
+    def _drain(self, tap: Tap) -> None:
+        for _ in range(DRAIN_BURSTS):
+            if not tap.pump(self._engine.burst):
+                break
 
     def _take(self, watched: _Watched, passed: Tally) -> None:
         """Move what a device counted into the open window; ``passed`` are its counters now."""
@@ -213,7 +235,7 @@ class Probe:
 
     def run(self, stop: StopSignal) -> None:
         """Capture until a stop is requested; then the last window is still open."""
-        self._selector.register(stop, selectors.EVENT_READ, lambda: None)
+        self._listen(stop, lambda: None)
         while not stop.requested:
             self.heartbeat = time.monotonic()
             self.step(max(0.0, self._windows.deadline - time.monotonic()))
@@ -222,13 +244,19 @@ class Probe:
 
     def step(self, timeout: float) -> None:
         """Wait for packets or news, at most ``timeout`` seconds, and take care of them."""
-        for key, _ in self._selector.select(timeout):
-            if key.fd in self._selector.get_map():  # one before may have closed it
-                key.data()
+        rest = self._rest_until - time.monotonic()
+        selector = self._news if rest > 0 else self._selector
+        answers = [
+            key.data()
+            for key, _ in selector.select(min(timeout, rest) if rest > 0 else timeout)
+            if key.fd in selector.get_map()  # one before may have closed it
+        ]
+        if False in answers and True not in answers:  # taps were pumped until they were empty
+            self._rest_until = time.monotonic() + self._engine.rest_seconds
 
     def _cut(self) -> tuple[Window, Snapshot, Moment]:
         for watched in self._watched.values():
-            watched.tap.pump(DRAIN_PACKETS)
+            self._drain(watched.tap)
         snapshot = self._netlink.snapshot()
         self._engine.cut()
         self._builder.saw_addresses(snapshot.addresses)
@@ -278,6 +306,7 @@ class Probe:
         self._engine.close()
         self._watched.clear()
         self._selector.close()
+        self._news.close()
         self._finished = True  # nothing is captured: announcements hold at once
         try:
             self._dump.save(window)

@@ -30,6 +30,16 @@ class CaptureError(WakizashiError):
     """A device can't be captured; the message says why, and what to do."""
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one device may cost."""
+
+    max_flows: int
+    """Flows in one window; those beyond are folded into ``OTHER``."""
+    ring_bytes: int = 32 * 2**20
+    """Memory in which packets wait for the probe, of engines that need such."""
+
+
 @dataclass(slots=True)
 class Counts:
     """What one device counted since the last call: bytes and packets, by flow key."""
@@ -182,13 +192,17 @@ class Engine(ABC):
 
     rank: ClassVar[int]
     """Place in the order in which ``capture: auto`` tries engines; the smallest first."""
+    burst: ClassVar[int] = 1_000
+    """How many packets to pump from a tap at a time."""
+    rest_seconds: ClassVar[float] = 0.0
+    """How long to leave packets alone once all are pumped, so that the next are many."""
 
     @abstractmethod
     def obstacle(self) -> str | None:
         """Why this host does not permit this engine, with the remedy; None if it does."""
 
     @abstractmethod
-    def open(self, device: Device, max_flows: int, endpoints: Collection[Endpoint]) -> Tap:
+    def open(self, device: Device, limits: Limits, endpoints: Collection[Endpoint]) -> Tap:
         """Start to capture a device.
 
         Raises:

@@ -32,6 +32,7 @@ class ProbeConfig(Section):
     maxFlows: Annotated[int, Field(ge=1, le=MAX_FLOWS)] = 65_536
     tags: dict[str, str] = Field(default_factory=dict)
     healthPort: Port | None = None
+    ringSize: Annotated[Size, Field(ge=2**16, le=2**31)] = 32 * 2**20
     dumpLimit: Size = 2**30
     channelLifetime: Annotated[int, Field(ge=1)] = 300
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from wakizashi import wire
 from wakizashi.errors import Retryable, WakizashiError
 from wakizashi.model import Tally
+from wakizashi.probe.capture import Limits
 from wakizashi.probe.config import ProbeConfig
 from wakizashi.probe.devices import ARPHRD_ETHER, Device, Netlink
 from wakizashi.probe.dump import Dump
@@ -44,7 +45,7 @@ def replay(config: ProbeConfig, path: Path) -> ProbeStats:
         _log.warning("%s", error)
     device = Device(0, path.name, ARPHRD_ETHER, True, Tally(), Tally())
     engine = ReplayEngine(path)
-    tap = engine.open(device, config.maxFlows, center.endpoints())
+    tap = engine.open(device, Limits(config.maxFlows), center.endpoints())
     dump = Dump(
         config.dumpDir / "replay",
         limit_bytes=config.dumpLimit,

@@ -44,6 +44,9 @@ BACKOFF_SECONDS = (0.2, 5.0)
 REMEMBER_SECONDS = 120.0
 """How long packets of an address that the name no longer has still count as own."""
 
+MAX_ADDRESSES = 64
+"""Most addresses of the center to know of: what a capture engine has to compare with."""
+
 _OPTIONS = (
     ("grpc.enable_http_proxy", 0),
     ("grpc.use_local_subchannel_pool", 1),
@@ -72,7 +75,7 @@ class Center:
         self._seen: dict[bytes, float] = {}
 
     def resolve(self) -> list[Address]:
-        """The addresses the name has now, in random order.
+        """The addresses the name has now, in random order, ``MAX_ADDRESSES`` of them at most.
 
         Raises:
             Retryable: the name has none, or nobody can be asked.
@@ -92,8 +95,11 @@ class Center:
             v6 = family == socket.AF_INET6
             host = f"ipv6:[{text.replace('%', '%25')}]" if v6 else f"ipv4:{text}"
             addresses[packed] = Address(packed, f"{host}:{self.port}")
-            self._seen[packed] = self._clock()
-        return random.sample(list(addresses.values()), len(addresses))
+        chosen = random.sample(list(addresses.values()), min(len(addresses), MAX_ADDRESSES))
+        for address in chosen:
+            self._seen.pop(address.packed, None)
+            self._seen[address.packed] = self._clock()  # the newest stand last
+        return chosen
 
     def endpoints(self) -> frozenset[Endpoint]:
         """What counts as own traffic: the addresses of now, and those of a while ago."""
@@ -101,7 +107,7 @@ class Center:
         newest = max(self._seen.values(), default=0.0)
         return frozenset(
             (packed, self.port)
-            for packed, seen in self._seen.items()
+            for packed, seen in list(self._seen.items())[-MAX_ADDRESSES:]
             if seen >= oldest or seen == newest
         )
 

@@ -15,7 +15,7 @@ from collections.abc import Collection
 from wakizashi.probe import packet_socket
 from wakizashi.probe.bpf import kernel
 from wakizashi.probe.bpf.traffic import MAX_INDEX, Kind, Traffic
-from wakizashi.probe.capture import OTHER, CaptureError, Counts, Endpoint, Engine, Tap
+from wakizashi.probe.capture import OTHER, CaptureError, Counts, Endpoint, Engine, Limits, Tap
 from wakizashi.probe.devices import Device
 from wakizashi.telemetry import Throttle
 
@@ -66,19 +66,19 @@ class EbpfEngine(Engine):
             self._traffic = Traffic()
         return self._traffic
 
-    def open(self, device: Device, max_flows: int, endpoints: Collection[Endpoint]) -> Tap:
+    def open(self, device: Device, limits: Limits, endpoints: Collection[Endpoint]) -> Tap:
         """Count a device, packets out as well as in, not promiscuous."""
         if not 0 < device.index <= MAX_INDEX:
             raise CaptureError(
                 f"networkDevs: {device.name}: its interface index {device.index} is beyond "
                 f"{MAX_INDEX}; use another engine: capture: ring"
             )
-        self._max_flows = max_flows
+        self._max_flows = limits.max_flows
         self._counts[device.index] = Counts()
         try:
             traffic = self._loaded()
             self.set_endpoints(endpoints)
-            if not traffic.admit(device.index, len(self._counts), max_flows):
+            if not traffic.admit(device.index, len(self._counts), limits.max_flows):
                 self._swap(traffic)
             program = traffic.programs["ethernet" if device.has_ethernet_header else "ip"]
             return EbpfTap(self, device, program)

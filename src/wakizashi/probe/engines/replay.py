@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, cast
 
 from wakizashi.errors import WakizashiError
 from wakizashi.model import Tally
-from wakizashi.probe.capture import Counts, Endpoint, Engine, FlowCounter, Tap
+from wakizashi.probe.capture import Counts, Endpoint, Engine, FlowCounter, Limits, Tap
 from wakizashi.probe.devices import ARPHRD_LOOPBACK, Device
 from wakizashi.probe.packet import LOCATE, LinkType
 
@@ -70,7 +70,7 @@ class ReplayEngine(Engine):
         """Needs a file."""
         return None if self._path else "it reads a capture file; name one with --pcap"
 
-    def open(self, device: Device, max_flows: int, endpoints: Collection[Endpoint]) -> "ReplayTap":
+    def open(self, device: Device, limits: Limits, endpoints: Collection[Endpoint]) -> "ReplayTap":
         """Open the file.
 
         Raises:
@@ -78,7 +78,7 @@ class ReplayEngine(Engine):
         """
         if self._path is None:
             raise CaptureFileError("no capture file is named; use --pcap FILE")
-        return ReplayTap(self._path, FlowCounter(max_flows, endpoints))
+        return ReplayTap(self._path, FlowCounter(limits.max_flows, endpoints))
 
 
 class ReplayTap(Tap):

@@ -10,10 +10,9 @@ import struct
 from collections.abc import Collection
 
 from wakizashi.probe import packet, packet_socket
-from wakizashi.probe.capture import Counts, Endpoint, Engine, FlowCounter, Tap
+from wakizashi.probe.capture import Counts, Endpoint, Engine, FlowCounter, Limits, Tap
 from wakizashi.probe.devices import Device
 
-BUFFER_BYTES = 32 * 1024 * 1024
 SNAP_BYTES = 256
 """Enough for Ethernet, tags, and IPv6 with extension headers up to the TCP ports."""
 
@@ -35,15 +34,15 @@ class ScapyEngine(Engine):
         """Needs CAP_NET_RAW."""
         return packet_socket.obstacle()
 
-    def open(self, device: Device, max_flows: int, endpoints: Collection[Endpoint]) -> Tap:
+    def open(self, device: Device, limits: Limits, endpoints: Collection[Endpoint]) -> Tap:
         """Listen on a device, packets out as well as in, not promiscuous."""
-        return ScapyTap(device, FlowCounter(max_flows, endpoints))
+        return ScapyTap(device, FlowCounter(limits.max_flows, endpoints), limits.ring_bytes)
 
 
 class ScapyTap(Tap):
     """One device, one packet socket."""
 
-    def __init__(self, device: Device, counter: FlowCounter) -> None:
+    def __init__(self, device: Device, counter: FlowCounter, buffer_bytes: int) -> None:
         from scapy.arch.linux import L2ListenSocket
 
         self._counter = counter
@@ -53,18 +52,18 @@ class ScapyTap(Tap):
         try:
             self._listener = L2ListenSocket(iface=device.name, promisc=False)
             self._socket: socket.socket = self._listener.ins
-            self._configure(device)
+            self._configure(device, buffer_bytes)
         except OSError as error:
             raise packet_socket.refusal(device, error) from error
         packet_socket.drops(self._socket)  # those from before we listened
 
-    def _configure(self, device: Device) -> None:
+    def _configure(self, device: Device, buffer_bytes: int) -> None:
         self._socket.setblocking(False)
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 0)
         try:
-            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, BUFFER_BYTES)
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, buffer_bytes)
         except PermissionError:  # without CAP_NET_ADMIN, what net.core.rmem_max permits
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
         packet_socket.count_loopback_once(self._socket, device)
 
     def fileno(self) -> int:
