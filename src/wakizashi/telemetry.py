@@ -4,13 +4,16 @@ Logs go to standard error, one line each. A repeated trouble is logged at most
 once a minute (:class:`Throttle`), with how often it was seen.
 """
 
-import http.server
 import logging
 import sys
 import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import http.server
 
 from wakizashi.errors import WakizashiError
 
@@ -144,7 +147,9 @@ def _state(trouble: str | None) -> tuple[int, bytes]:
     return (200, b"ok\n") if trouble is None else (503, f"{trouble}\n".encode())
 
 
-def _server_class(host: str) -> type[http.server.ThreadingHTTPServer]:
+# http.server costs 10 MB of memory: it is imported where a port is configured, and not before.
+def _server_class(host: str) -> "type[http.server.ThreadingHTTPServer]":
+    import http.server
     import socket
 
     class Server(http.server.ThreadingHTTPServer):
@@ -162,7 +167,9 @@ def _server_class(host: str) -> type[http.server.ThreadingHTTPServer]:
 
 def _handler(
     routes: dict[str, Callable[[], tuple[int, bytes]]],
-) -> type[http.server.BaseHTTPRequestHandler]:
+) -> "type[http.server.BaseHTTPRequestHandler]":
+    import http.server
+
     class Handler(http.server.BaseHTTPRequestHandler):
         timeout = 10.0
         protocol_version = "HTTP/1.1"

@@ -239,6 +239,12 @@ def load_engine(name: str) -> Engine:
     return chosen
 
 
+def engines_in_order() -> list[tuple[str, Engine]]:
+    """The live engines by name, in the order in which ``auto`` tries them."""
+    found = [(name, load_engine(name)) for name in engine_names()]
+    return sorted(found, key=lambda named: named[1].rank)
+
+
 def choose(capture: str) -> tuple[str, Engine, list[str]]:
     """The engine for ``capture``: one by name, or for ``auto`` the first this host permits.
 
@@ -252,11 +258,35 @@ def choose(capture: str) -> tuple[str, Engine, list[str]]:
     names = engine_names()
     if capture != "auto" and capture not in names:
         raise ConfigError(f"capture: {capture!r} is no engine; use auto, {', '.join(names)}")
-    candidates = [(name, load_engine(name)) for name in names if capture in ("auto", name)]
     reasons: list[str] = []
-    for name, engine in sorted(candidates, key=lambda candidate: candidate[1].rank):
+    for name, engine in engines_in_order():
+        if capture in ("auto", name):
+            obstacle = engine.obstacle()
+            if obstacle is None:
+                return name, engine, reasons
+            reasons.append(f"{name}: {obstacle}")
+    # One reason may stand against several: say it once.
+    against: dict[str, list[str]] = {}
+    for name, _, reason in (text.partition(": ") for text in reasons):
+        against.setdefault(reason, []).append(name)
+    faults = [f"capture: {', '.join(names)}: {reason}" for reason, names in against.items()]
+    raise CaptureError("\n".join(faults))
+
+
+def survey(capture: str) -> str:
+    """A table for people: each engine, whether this host permits it, and the one ``capture`` means."""
+    lines = []
+    said: dict[str, str] = {}
+    taken = False
+    for name, engine in engines_in_order():
         obstacle = engine.obstacle()
+        engine.close()
+        wanted = capture in ("auto", name) and not taken and obstacle is None
+        taken |= wanted
         if obstacle is None:
-            return name, engine, reasons
-        reasons.append(f"{name}: {obstacle}")
-    raise CaptureError("\n".join(f"capture: {reason}" for reason in reasons))
+            state = "usable, chosen" if wanted else "usable"
+        else:
+            state = f"no, as {said[obstacle]}" if obstacle in said else f"no: {obstacle}"
+            said.setdefault(obstacle, name)
+        lines.append(f"  {name:<6} {state}\n")
+    return f"capture: {capture}; engines on this host, in the order of auto:\n{''.join(lines)}"

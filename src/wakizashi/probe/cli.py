@@ -8,6 +8,7 @@ import click
 
 from wakizashi import config as loader
 from wakizashi.lifecycle import guard
+from wakizashi.probe.capture import survey
 from wakizashi.probe.config import ProbeConfig
 from wakizashi.telemetry import setup_logging
 from wakizashi.version import version_text
@@ -21,7 +22,7 @@ def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
 
 @click.command(name="probe", context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="YAML file.")
-@click.option("--check", is_flag=True, help="Check the configuration and exit.")
+@click.option("--check", is_flag=True, help="Check configuration and engines, and exit.")
 @click.option(
     "--pcap",
     type=click.Path(path_type=Path),
@@ -54,6 +55,7 @@ def command(
         setup_logging(config.logLev, "probe")
         if check:
             click.echo(f"{path or 'defaults'}: ok")
+            click.echo(survey(config.capture), nl=False)
             return
         _quiet_grpc()
         if pcap is not None:
