@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+BPF := src/wakizashi/probe/bpf
+# clang, as a Python package of one exact version: the same source gives the same bytes anywhere.
+BPF_FLAGS := -m ziglang cc -target bpfel-freestanding -O2 -g0 -Wall -Wextra -Werror
 export PYTHONDONTWRITEBYTECODE = 1
 
 # What only `make test` needs, by the program that shows it is there.
@@ -47,9 +50,10 @@ lint: $(VENV)/dev
 	$(BIN)/mypy --explicit-package-bases -p tests
 	cd proto && ../$(BIN)/buf lint
 
-generate: $(VENV)/dev ## the Python of proto/
+generate: $(VENV)/dev ## the Python of proto/, and the object of traffic.bpf.c
 	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=src --pyi_out=src \
 	  --grpc_python_out=src proto/wakizashi/v1/traffic.proto
+	cd $(BPF) && $(CURDIR)/$(BIN)/python $(BPF_FLAGS) -c traffic.bpf.c -o traffic.bpf.o
 
 check: lint ## formatting, lint, types, and the tests that need no server
 	$(BIN)/pytest tests/unit tests/property tests/project

@@ -39,5 +39,6 @@ bundle() { # name, what else to say to PyInstaller
 # Engines and backends are found by listing their folders, which PyInstaller can't see.
 bundle center --collect-submodules wakizashi.center.backends --hidden-import influxdb \
   --exclude-module scapy
-bundle probe --collect-submodules wakizashi.probe.engines --exclude-module influxdb \
+bundle probe --collect-submodules wakizashi.probe.engines --collect-data wakizashi.probe.bpf \
+  --hidden-import numpy --exclude-module influxdb \
   --exclude-module matplotlib --exclude-module IPython

@@ -1,19 +1,16 @@
 """Devices, their counters and news of them, from the real kernel, each test in its own namespace."""
 
-import ctypes
 import os
 import re
 import select as poll
 import socket
-import subprocess
-import time
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
+from tests.namespaces import DEADLINE_SECONDS, ip, pair, wait
 from wakizashi.model import Tally
 from wakizashi.probe.devices import (
     ARPHRD_ETHER,
@@ -25,42 +22,11 @@ from wakizashi.probe.devices import (
     select,
 )
 
-DEADLINE_SECONDS = 10.0
 ETH_P_ALL = 3
-CLONE_NEWNET = 0x40000000
 
 needs_root = pytest.mark.skipif(
     os.geteuid() != 0 and not os.environ.get("CI"), reason="network namespaces need root"
 )
-
-
-def enter(descriptor: int) -> None:
-    """Move this thread into a network namespace (os.setns() comes with Python 3.12)."""
-    if ctypes.CDLL(None, use_errno=True).setns(descriptor, CLONE_NEWNET):
-        raise OSError(ctypes.get_errno(), "setns")
-
-
-@pytest.fixture
-def namespace() -> Iterator[None]:
-    """A fresh network namespace that this thread is in."""
-    name = f"wakizashi-{os.getpid()}-{time.monotonic_ns()}"
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    ip("netns", "add", name)
-    try:
-        target = os.open(f"/run/netns/{name}", os.O_RDONLY)
-        enter(target)
-        os.close(target)
-        yield
-    finally:
-        enter(home)
-        os.close(home)
-        ip("netns", "del", name)
-
-
-def ip(*words: str) -> str:
-    """Run ip(8) in the namespace that this thread is in; return what it says."""
-    done = subprocess.run(["ip", *words], check=True, capture_output=True, timeout=10, text=True)
-    return done.stdout
 
 
 def sysfs(name: str) -> tuple[Tally, Tally]:
@@ -73,32 +39,8 @@ def sysfs(name: str) -> tuple[Tally, Tally]:
     raise AssertionError(f"no device {name}")
 
 
-def wait(condition: Callable[[], bool], what: str) -> None:
-    """Until the condition holds, or the deadline passes."""
-    end = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < end, what
-        time.sleep(0.005)  # the poll's interval
-
-
 def named(netlink: Netlink) -> dict[str, Device]:
     return {device.name: device for device in netlink.snapshot().devices.values()}
-
-
-def pair() -> None:
-    """A veth pair that is up and quiet: no IPv6, so nothing is sent that a test did not send."""
-    ip("link", "add", "eth0", "type", "veth", "peer", "name", "veth01")
-    for name in ("eth0", "veth01"):
-        Path(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6").write_text("1")
-        ip("link", "set", name, "up")
-    # The kernel gives a queue to a device some time after its carrier came; what is sent
-    # before is dropped, and no counter tells.
-
-    def ready() -> bool:
-        shown = ip("-o", "link", "show", "type", "veth").splitlines()
-        return len(shown) == 2 and all("noqueue" in line and "state UP" in line for line in shown)
-
-    wait(ready, "both ends have a carrier and a queue")
 
 
 def send(name: str, count: int, size: int) -> None:

@@ -1,5 +1,6 @@
-"""The generated code is what the contract generates, and the contract is clean."""
+"""The generated code is what its sources generate, and the contract is clean."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,3 +24,12 @@ def test_the_contract_is_lint_clean() -> None:
     buf = Path(sys.executable).with_name("buf")
     done = subprocess.run([buf, "lint"], cwd=ROOT / "proto", capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+def test_recompiling_the_program_changes_nothing(tmp_path: Path) -> None:
+    folder = ROOT / "src/wakizashi/probe/bpf"
+    made = tmp_path / "traffic.bpf.o"
+    (flags,) = re.findall(r"^BPF_FLAGS := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    command = [sys.executable, *flags.split(), "-c", "traffic.bpf.c", "-o", str(made)]
+    subprocess.run(command, cwd=folder, check=True)
+    assert made.read_bytes() == (folder / made.name).read_bytes(), "run `make generate`"

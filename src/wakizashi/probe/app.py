@@ -89,7 +89,8 @@ class Probe:
         self._rest_until = 0.0
         self._listen(netlink, self._look)
         self._watched: dict[int, _Watched] = {}
-        self._refused: set[int] = set()
+        self._refused: dict[int, bool] = {}
+        """Devices that could not be captured, and whether they were up then."""
         self._endpoints: frozenset[Endpoint] = frozenset()
         self._announced: queue.SimpleQueue[tuple[frozenset[Endpoint], threading.Event]]
         self._announced = queue.SimpleQueue()
@@ -163,7 +164,7 @@ class Probe:
             watched = self._watched.get(device.index)
             if watched is not None:
                 self._drop(watched, device.passed)
-            self._refused.discard(device.index)
+            self._refused.pop(device.index, None)
         if changed:
             self._sync(self._netlink.snapshot())
 
@@ -180,7 +181,7 @@ class Probe:
                 watched.device = device
         opened = []
         for index, device in wanted.items():
-            if index not in self._watched and index not in self._refused:
+            if index not in self._watched and self._refused.get(index) is not device.up:
                 self._open(device)
                 opened.append(index)
         if opened:
@@ -195,7 +196,7 @@ class Probe:
             limits = Limits(self._config.maxFlows, self._config.ringSize)
             tap = self._engine.open(device, limits, self._endpoints)
         except CaptureError as error:
-            self._refused.add(device.index)
+            self._refused[device.index] = device.up  # once that changes, it may work
             _log.warning("%s", error)
             return
         self._watched[device.index] = _Watched(device, tap, device.passed)

@@ -57,9 +57,9 @@ class Counts:
         return sum(self.flows.values(), Tally())
 
     def add(self, key: bytes, tally: Tally, max_flows: int) -> None:
-        """Add to a flow; to ``OTHER`` if it is a new one beyond ``max_flows``."""
+        """Add to a flow; to ``OTHER``, which is none itself, if it is a new one beyond ``max_flows``."""
         known = self.flows.get(key)
-        if known is None and len(self.flows) >= max_flows:
+        if known is None and len(self.flows) - (OTHER in self.flows) >= max_flows:
             key = OTHER
             known = self.flows.get(key)
         self.flows[key] = tally if known is None else known + tally

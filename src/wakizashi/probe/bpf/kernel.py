@@ -103,7 +103,8 @@ class Map:
 
     def delete(self, key: bytes) -> None:
         """Remove a key that is there."""
-        self._element(_DELETE, key, b"")
+        buffer = ctypes.create_string_buffer(key, self._key_bytes)
+        _bpf(_DELETE, struct.pack("=IxxxxQ", self.fd, ctypes.addressof(buffer)))
 
     def _element(self, command: int, key: bytes, value: bytes, flags: int = 0) -> bytes:
         key_buffer = ctypes.create_string_buffer(key, self._key_bytes)
