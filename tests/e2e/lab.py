@@ -241,8 +241,10 @@ class Lab:
         command += ["curl", "-sf", f"http://127.0.0.1:{rest}"]
         return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
-    def start_probe(self, center: str = f"10.77.2.2:{CENTER_PORT}", **config: Any) -> Process:
-        """A probe on both devices of ``web``; returns when it captures."""
+    def start_probe(
+        self, center: str = f"10.77.2.2:{CENTER_PORT}", hosts: Path | None = None, **config: Any
+    ) -> Process:
+        """A probe on both devices of ``web``, with ``hosts`` as its /etc/hosts; returns when it captures."""
         path = self.folder / "probe-config.yaml"
         path.write_text(
             json.dumps(
@@ -256,9 +258,16 @@ class Lab:
                 | config
             )
         )
-        process = self.start(
-            "probe", self.web, sys.executable, "-m", "wakizashi.probe", "-c", str(path)
+        own_hosts = (
+            "unshare",
+            "-m",
+            "sh",
+            "-c",
+            f'mount --bind {hosts} /etc/hosts && exec "$@"',
+            "-",
         )
+        command = (sys.executable, "-m", "wakizashi.probe", "-c", str(path))
+        process = self.start("probe", self.web, *(own_hosts if hosts else ()), *command)
         process.wait_for("web-probe: engine")
         return process
 
