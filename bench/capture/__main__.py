@@ -10,7 +10,7 @@ import click
 from bench.capture import engines, peers
 from bench.capture.cpu import machine_facts
 from bench.capture.lab import Lab, run
-from bench.capture.measure import pin, series
+from bench.capture.measure import charged_share, pin, series
 from bench.capture.results import CASES, BenchError, Case, Results, load, select_cases
 from bench.capture.tools import Settings, Tool
 
@@ -41,7 +41,7 @@ def select_tools(text: str) -> list[Tool]:
     type=click.IntRange(1_000),
     help="Packets of a run at the top rate; half as many at the steady one.  [2000000]",
 )
-@click.option("--rate", type=click.IntRange(1_000), help="The steady rate in packets/s.  [100000]")
+@click.option("--rate", type=click.IntRange(20_000), help="The steady rate in packets/s.  [100000]")
 @click.option("--only", default="", metavar="TOOL,…", help="These tools; 'no tap' runs always.")
 @click.option("--cases", default="", metavar="FRAME/FLOWS/PACE,…", help="As 64/*/top; * is any.")
 @click.option("--quick", is_flag=True, help="One small case once: does it work? Under a minute.")
@@ -104,6 +104,7 @@ def _measure(tools: list[Tool], cases: tuple[Case, ...], settings: Settings, pat
         Path(name).chmod(0o755)
         with Lab(Path(name)) as lab:
             try:
+                results.settings["charged_share"] = round(charged_share(lab), 3)
                 for one in series(lab, tools, cases, settings, click.echo):
                     results.runs.append(one)
                     results.save(path)  # a series takes an hour; what is measured is kept

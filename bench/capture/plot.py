@@ -42,6 +42,8 @@ class _Lane:
 
     @property
     def label(self) -> str:
+        if self.tool == "tcpdump":
+            return "tcpdump -w /dev/null"
         return self.tool if self.tool in PEERS else f"wakizashi {self.tool}"
 
 
@@ -152,7 +154,7 @@ def _frame(figure: "Figure", every: Sequence["Axes"], table: list[Row], lanes: l
     lowest = min((max(FLOOR, row.all_in.low) for row in table if row.all_in), default=FLOOR)
     for axes in every:
         axes.set_xscale("log")
-        axes.set_xlim(lowest / 1.4, highest * 12)  # room for the remarks
+        axes.set_xlim(lowest / 1.4, highest * 15)  # room for the remarks
         ticks = [t for t in _TICKS if lowest / 1.4 <= t <= highest * 1.6]
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks], fontsize=8.5)
         axes.set_xticks([], minor=True)
@@ -164,10 +166,10 @@ def _frame(figure: "Figure", every: Sequence["Axes"], table: list[Row], lanes: l
             axes.spines[side].set_visible(False)
         for line in range(1, len(lanes)):
             axes.axhline(line + 0.5, color=FAINT, linewidth=0.5)
-        for label, lane in zip(axes.get_yticklabels(), lanes, strict=True):
-            label.set_color(lane.colour)
-            if lane.tool not in PEERS:
-                label.set_fontweight("bold")
+    for label, lane in zip(every[0].get_yticklabels(), lanes, strict=True):
+        label.set_color(lane.colour)
+        if lane.tool not in PEERS:
+            label.set_fontweight("bold")
     for place, flows in enumerate(sorted({row.case.flows for row in table})):
         every[0].plot(
             [], [], _MARKS[place % 3], color=INK, markersize=5.5, label=f"{flows:,} flows"
