@@ -214,7 +214,8 @@ def series() -> Results:
     runs += [Run("softflowd", CASE, 0, fault="softflowd ended with 1: no | such device")]
     runs += [made("softflowd", 1, 999_920, tool_seconds=0.3)]
     runs += [Run("ebpf", CASE, n, fault="CAP_BPF is missing") for n in range(2)]
-    return Results({"kernel": "6.1", "cores": "2"}, {"ring": "1.0"}, {"rate": 100_000}, runs)
+    settings: dict[str, int | float | bool] = {"rate": 100_000, "charged_share": 0.97}
+    return Results({"kernel": "6.1", "cores": "2"}, {"ring": "1.0"}, settings, runs)
 
 
 def test_median_and_spread() -> None:
@@ -240,9 +241,10 @@ def test_costs_are_per_counted_packet_and_beyond_the_base_of_the_same_repetition
 
 def test_where_softirq_is_accounted_apart_all_in_is_the_machine() -> None:
     results = series()
-    assert softirq_is_charged(results.runs)
-    results.runs = [replace(run, generator_seconds=1.0) for run in results.runs]
-    assert not softirq_is_charged(results.runs)
+    assert softirq_is_charged(results)
+    assert any(row.all_in != row.machine for row in rows(results))
+    results.settings["charged_share"] = 0.6
+    assert not softirq_is_charged(results)
     for row in rows(results):
         assert row.tool == NO_TAP or row.all_in == row.machine
 
