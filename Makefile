@@ -11,12 +11,14 @@ export PYTHONDONTWRITEBYTECODE = 1
 
 # What only `make test` needs, by the program that shows it is there.
 TEST_PROGRAMS := influxd:influxdb nginx:nginx-light tcpdump:tcpdump ip:iproute2 curl:curl sysctl:procps
+# What only `make bench-capture` needs: the generator and the tools to compare with.
+BENCH_PROGRAMS := trafgen:netsniff-ng tcpdump:tcpdump pmacctd:pmacct softflowd:softflowd ip:iproute2 sysctl:procps
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint generate generated format programs clean
+.PHONY: help demo test check lint generate generated format programs bench-programs bench-capture clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 # Made anew only when pyproject.toml changes.
 $(VENV)/runtime: pyproject.toml
@@ -34,20 +36,24 @@ $(VENV)/dev: $(VENV)/runtime
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
+$(VENV)/bench: $(VENV)/runtime
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
+	@touch $@
+
 demo: $(VENV)/runtime ## probe and center on this machine, for a look (ARGS="--seconds 20")
 	@if [ "$$(id -u)" = 0 ]; then $(BIN)/wakizashi demo $(ARGS); \
 	elif command -v sudo >/dev/null; then sudo $(BIN)/wakizashi demo $(ARGS); \
 	else echo "capturing needs root: there is no sudo here, so run 'make demo' as root"; exit 1; fi
 
 format: $(VENV)/dev ## put the code in shape
-	$(BIN)/ruff format src tests
-	$(BIN)/ruff check --fix src tests
+	$(BIN)/ruff format src tests bench
+	$(BIN)/ruff check --fix src tests bench
 
 lint: $(VENV)/dev
-	$(BIN)/ruff format --check src tests
-	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests bench
+	$(BIN)/ruff check src tests bench
 	$(BIN)/mypy
-	$(BIN)/mypy --explicit-package-bases -p tests
+	$(BIN)/mypy --explicit-package-bases -p tests -p bench
 	cd proto && ../$(BIN)/buf lint
 
 generate: $(VENV)/dev ## the Python of proto/, and the object of traffic.bpf.c
@@ -58,18 +64,29 @@ generate: $(VENV)/dev ## the Python of proto/, and the object of traffic.bpf.c
 check: lint ## formatting, lint, types, and the tests that need no server
 	$(BIN)/pytest tests/unit tests/property tests/project
 
-programs:
-	@missing=; for pair in $(TEST_PROGRAMS); do \
+# $(call install,PROGRAM:PACKAGE …,what happens without them)
+define install
+	@missing=; for pair in $(1); do \
 	  PATH="$$PATH:/usr/sbin:/sbin" command -v "$${pair%%:*}" >/dev/null \
 	    || missing="$$missing $${pair##*:}"; done; \
 	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    echo "installing$$missing"; apt-get update -q >/dev/null \
 	    && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing >/dev/null; \
-	  else echo "the tests that need$$missing will be skipped (fail in CI)"; fi; fi
+	  else echo "missing:$$missing; $(2)"; fi; fi
+endef
+
+programs:
+	$(call install,$(TEST_PROGRAMS),the tests that need them will be skipped (fail in CI))
+
+bench-programs:
+	$(call install,$(BENCH_PROGRAMS),what needs them will be shown as failed)
 
 test: lint programs ## everything: check, and the tests with real servers and namespaces (root)
 	PATH="$$PATH:/usr/sbin:/sbin" $(BIN)/pytest
+
+bench-capture: $(VENV)/bench bench-programs ## CPU a packet, with our engines and with peers (root; ARGS=--quick)
+	$(BIN)/python -m bench.capture $(ARGS)
 
 clean: ## remove what is made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

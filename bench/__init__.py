@@ -1,0 +1,1 @@
+"""Measurements: what the product costs, beside what its peers cost."""
