@@ -37,7 +37,7 @@ def trafgen(folder: Path, device: str) -> subprocess.Popen[bytes]:
     config.write_text(
         "\n".join(f"{{ {head}, 10, 1, {n >> 8}, {n & 255}, {tail} }}" for n in range(SOURCES))
     )
-    command = ["trafgen", "--dev", device, "--conf", config, "--num", str(PACKETS)]
+    command = ["trafgen", "--dev", device, "--conf", str(config), "--num", str(PACKETS)]
     return subprocess.Popen(
         [*command, "--cpus", "1", "--no-sock-mem"],
         stdout=subprocess.DEVNULL,

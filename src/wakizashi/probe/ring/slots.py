@@ -45,7 +45,7 @@ OWN_BYTES = 1
 
 STATUS_KERNEL, STATUS_USER, STATUS_VLAN = 0x00, 0x01, 0x10
 _VLAN_TAG_BYTES = 4
-_LOOK_SLOTS, _MOST_SLOTS = 64, 8_192
+_LOOK_SLOTS, _MOST_SLOTS = 64, 4_096
 """How far to look for filled slots: so far at first, twice as far each time all were filled."""
 
 _SLOT = np.dtype(
