@@ -21,7 +21,13 @@ QUICK_CASES = "64/1024/top"
 
 def all_tools() -> list[Tool]:
     """Peers first, then our engines."""
-    return [peers.Tcpdump(), peers.Pmacctd(), peers.Softflowd(), *engines.probes()]
+    return [
+        peers.EmptyTap(),
+        peers.Tcpdump(),
+        peers.Pmacctd(),
+        peers.Softflowd(),
+        *engines.probes(),
+    ]
 
 
 def select_tools(text: str) -> list[Tool]:

@@ -8,10 +8,12 @@ import csv
 import io
 import re
 import signal
+import sys
 from pathlib import Path
 
+from bench.capture import empty_tap
 from bench.capture.lab import TAPPED, Program, run, wait_for
-from bench.capture.results import FLOWS, Account
+from bench.capture.results import EMPTY_TAP, FLOWS, Account
 from bench.capture.tools import Settings, Tool, number_after, number_before
 
 SNAP_BYTES = 128
@@ -41,6 +43,22 @@ class Tcpdump(Tool):
         """What it prints at its end."""
         program.stop()
         return tcpdump_account(program.output())
+
+
+class EmptyTap(Tool):
+    """A filter that takes nothing: the floor under every tool that taps, ``empty_tap.py``."""
+
+    name = EMPTY_TAP
+    ready = "tapping"
+
+    def command(self, folder: Path, settings: Settings) -> list[str]:
+        """A program of our own, without the product."""
+        return [sys.executable, "-I", empty_tap.__file__, TAPPED]
+
+    def account(self, program: Program, folder: Path) -> Account:
+        """What the device's counters say: the tap itself counts nothing."""
+        program.stop()
+        return Account(number_before("packets passed", program.output()))
 
 
 def tcpdump_account(text: str) -> Account:

@@ -12,7 +12,8 @@ from typing import Any
 
 FORMAT = 1
 NO_TAP = "no tap"
-PEERS = ("tcpdump", "pmacctd", "softflowd")
+EMPTY_TAP = "empty tap"
+PEERS = ("tcpdump", "pmacctd", "softflowd", EMPTY_TAP)
 """Every other tool is an engine of ours."""
 
 TOP, PACED = "top", "paced"
