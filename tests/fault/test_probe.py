@@ -20,6 +20,7 @@ from scapy.layers.l2 import Ether
 from scapy.utils import wrpcap
 
 from tests.center_servers import free_port, until
+from wakizashi.probe.capture import engine_names
 from wakizashi.v1 import traffic_pb2 as pb
 from wakizashi.v1 import traffic_pb2_grpc as pb_grpc
 
@@ -242,13 +243,16 @@ def ready(name: str) -> bool:
     return len(lines) == 2 and all("noqueue" in line and "state UP" in line for line in lines)
 
 
+@pytest.mark.parametrize("capture", engine_names())
 def test_device_comes_and_goes(
-    tmp_path: Path, center: tuple[Taker, int], started: list[Running]
+    tmp_path: Path, center: tuple[Taker, int], started: list[Running], capture: str
 ) -> None:
     taker, port = center
     name = f"wkh{os.getpid() % 100_000}"
     ip = lambda text: subprocess.run(["ip", *text.split()], check=True, capture_output=True)
-    path = config(tmp_path, networkDevs=[f"{name}.?"], centerAddr=f"127.0.0.1:{port}")
+    path = config(
+        tmp_path, networkDevs=[f"{name}.?"], centerAddr=f"127.0.0.1:{port}", capture=capture
+    )
     started.append(Running(tmp_path, path, "--wait-for-devices"))
     started[0].until("engine")
     frame = bytes(Ether(src="02:00:00:00:00:01") / IP(src="10.2.0.1", dst="10.2.0.2") / UDP())
@@ -279,6 +283,21 @@ def test_device_comes_and_goes(
     assert started[0].stop() == 0
     # both ends are watched: each packet is seen on two devices
     assert sum(taker.windows.values()) == 2 * 2 * 7 * len(frame)
+
+
+@pytest.mark.parametrize("capture", engine_names())
+def test_device_that_is_down_at_first(tmp_path: Path, started: list[Running], capture: str) -> None:
+    name = f"wkd{os.getpid() % 100_000}"
+    ip = lambda text: subprocess.run(["ip", *text.split()], check=True, capture_output=True)
+    ip(f"link add {name}a type veth peer name {name}b")
+    try:
+        path = config(tmp_path, networkDevs=[f"{name}a"], capture=capture)
+        started.append(Running(tmp_path, path, "--wait-for-devices"))
+        started[0].until("p: engine")
+        ip(f"link set {name}a up")
+        started[0].until(f"capturing {name}a")
+    finally:
+        ip(f"link del {name}a")
 
 
 def test_capture_file_goes_through_the_same_path(tmp_path: Path, center: tuple[Taker, int]) -> None:
