@@ -198,9 +198,9 @@ def load_socket_filter(instructions: bytes, license_text: bytes) -> int:
 
     try:
         return load(0, None)
-    except PermissionError:
-        raise
     except OSError as error:
+        if error.errno == errno.EPERM:  # EACCES is a refusal
+            raise
         log = ctypes.create_string_buffer(_LOG_BYTES)
         try:
             return load(1, log)

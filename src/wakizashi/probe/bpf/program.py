@@ -42,7 +42,7 @@ class Object:
     def __init__(self, content: bytes | None = None) -> None:
         if content is None:
             content = resources.files(__package__).joinpath(OBJECT).read_bytes()
-        fields = _HEADER.unpack_from(content)
+        fields = _HEADER.unpack(content[: _HEADER.size].ljust(_HEADER.size, b"\0"))
         if fields[:3] != (b"\x7fELF", 2, 1) or fields[4] != _EM_BPF:
             raise ValueError(f"{OBJECT} is no little-endian eBPF object; run `make generate`")
         start, count, names_at = fields[8], fields[14], fields[15]

@@ -84,8 +84,8 @@ def build(endpoints: Collection[Endpoint], *, ethernet: bool) -> bytes:
     """
     asm = _Assembler()
     if endpoints:
-        four = [e for e in endpoints if len(e[0]) == 4]
-        six = [e for e in endpoints if len(e[0]) == 16]
+        four = sorted({e for e in endpoints if len(e[0]) == 4})
+        six = sorted({e for e in endpoints if len(e[0]) == 16})
         _network_header(asm, ethernet)
         asm.here("four")
         if four:
@@ -140,9 +140,20 @@ def _network_header(asm: _Assembler, ethernet: bool) -> None:
         asm.go("other")
 
 
+def _version(asm: _Assembler, version: int) -> None:
+    """The header is of that version, or it is none of ours."""
+    asm.do(_LOAD_BYTE_AT_X)
+    asm.do(_AND, 0xF0)
+    asm.unless(_IF_EQUAL, version << 4, "other")
+
+
 def _four(asm: _Assembler) -> None:
     """IPv4: addresses into memory; X becomes the offset of the TCP header."""
     _need(asm, 20)
+    _version(asm, 4)
+    asm.do(_LOAD_BYTE_AT_X)
+    asm.do(_AND, 15)
+    asm.unless(_IF_AT_LEAST, 5, "other")
     asm.do(_LOAD_BYTE_AT_X, 9)
     asm.unless(_IF_EQUAL, _TCP, "other")
     asm.do(_LOAD_HALF_AT_X, 6)
@@ -160,6 +171,7 @@ def _four(asm: _Assembler) -> None:
 def _six(asm: _Assembler) -> None:
     """IPv6: the same, extension headers skipped as in packet.py."""
     _need(asm, 40)
+    _version(asm, 6)
     for word in range(8):
         asm.do(_LOAD_WORD_AT_X, 8 + 4 * word)
         asm.do(_STORE, _SOURCE + word)

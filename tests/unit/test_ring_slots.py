@@ -1,0 +1,204 @@
+"""Reading a ring that a fake kernel fills, in the layout of the real one."""
+
+import struct
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wakizashi.model import Tally
+from wakizashi.probe import packet
+from wakizashi.probe.capture import Counts, FlowCounter
+from wakizashi.probe.ring import slots
+from wakizashi.probe.ring.slots import NETWORK_AT, OWN_BYTES, SLOT_BYTES, Ring
+
+MAC = b"\x02" * 12
+
+
+class FakeKernel:
+    """Fills slots as tpacket_rcv() does; what is in them from before stays, as there."""
+
+    def __init__(self, count: int) -> None:
+        self.memory = bytearray(b"\xee" * count * SLOT_BYTES)
+        self.count, self.next = count, 0
+        for slot in range(count):
+            self.status(slot, slots.STATUS_KERNEL)
+
+    def status(self, slot: int, value: int | None = None) -> int:
+        if value is not None:
+            struct.pack_into("<I", self.memory, slot * SLOT_BYTES, value)
+        status: int = struct.unpack_from("<I", self.memory, slot * SLOT_BYTES)[0]
+        return status
+
+    def put(self, data: bytes, link: int = 14, tagged: bool = False, own: bool = False) -> bool:
+        """A packet whose network header lies ``link`` bytes behind its start; whether it fits."""
+        if self.status(self.next) & slots.STATUS_USER:
+            return False
+        start = self.next * SLOT_BYTES
+        link_at = NETWORK_AT - link
+        kept = data[:OWN_BYTES] if own else data[: SLOT_BYTES - link_at]
+        status = slots.STATUS_USER | (slots.STATUS_VLAN if tagged else 0)
+        self.memory[start + link_at : start + link_at + len(kept)] = kept
+        struct.pack_into("<IIIHH", self.memory, start, 0, len(data), len(kept), link_at, NETWORK_AT)
+        self.status(self.next, status)
+        self.next = (self.next + 1) % self.count
+        return True
+
+
+def ip4(number: int, payload: int = 26) -> bytes:
+    head = struct.pack("!BBHHHBBHII", 0x45, 0, 20 + payload, 0, 0, 64, 17, 0, number, 0x0A000001)
+    return head + bytes(payload)
+
+
+def ip6(number: int) -> bytes:
+    return b"\x60" + bytes(5) + b"\x3b\x40" + number.to_bytes(16) + (7).to_bytes(16) + bytes(10)
+
+
+def frame(body: bytes, kind: int = 0x0800, tags: bytes = b"") -> bytes:
+    return MAC + tags + struct.pack("!H", kind) + body
+
+
+def key4(number: int) -> bytes:
+    return struct.pack("!II", number, 0x0A000001)
+
+
+def read(kernel: FakeKernel, *, ethernet: bool = True) -> Counts:
+    ring = Ring(kernel.memory, ethernet=ethernet, max_flows=1_000)
+    try:
+        assert not ring.pump(1 << 20)
+        return ring.take()
+    finally:
+        ring.close()
+
+
+def test_ipv4_and_ipv6_and_the_rest() -> None:
+    kernel = FakeKernel(64)
+    for data in (frame(ip4(1)), frame(ip6(2), 0x86DD), frame(bytes(28), 0x0806), frame(ip4(1))):
+        assert kernel.put(data)
+    counts = read(kernel)
+    assert counts.flows == {
+        key4(1): Tally(2, 2 * 60),
+        (2).to_bytes(16) + (7).to_bytes(16): Tally(1, 64),
+    }
+    assert counts.non_ip == Tally(1, 42)
+    assert [kernel.status(slot) for slot in range(4)] == [slots.STATUS_KERNEL] * 4
+
+
+def test_a_tag_that_was_taken_off_counts() -> None:
+    kernel = FakeKernel(64)
+    kernel.put(frame(ip4(1)), tagged=True)
+    kernel.put(frame(bytes(28), 0x0806), tagged=True)
+    counts = read(kernel)
+    assert (counts.counted, counts.non_ip) == (Tally(1, 64), Tally(1, 46))
+
+
+@pytest.mark.parametrize("link", [14, 18])
+def test_a_tag_in_the_packet(link: int) -> None:
+    """Coming in the kernel takes the tag for the network header, going out it does not."""
+    kernel = FakeKernel(64)
+    kernel.put(frame(ip4(3), tags=b"\x81\x00\x00\x07"), link=link)
+    kernel.put(
+        frame(ip6(3), 0x86DD, tags=b"\x88\xa8\x00\x07\x81\x00\x00\x08"), link=link + link - 14
+    )
+    counts = read(kernel)
+    assert counts.flows[key4(3)] == Tally(1, 64)
+    assert counts.counted == Tally(2, 64 + 72)
+
+
+def test_own_packets_are_told_apart() -> None:
+    kernel = FakeKernel(64)
+    kernel.put(frame(ip4(1)))
+    kernel.put(frame(ip4(1)), own=True)
+    counts = read(kernel)
+    assert (counts.counted, counts.own) == (Tally(1, 60), Tally(1, 60))
+
+
+def test_a_packet_of_one_byte_is_not_own() -> None:
+    kernel = FakeKernel(64)
+    kernel.put(b"\x45", link=0)
+    counts = read(kernel, ethernet=False)
+    assert (counts.own, counts.non_ip) == (Tally(), Tally(1, 1))
+
+
+def test_what_an_earlier_packet_left_in_the_slot_is_not_read() -> None:
+    kernel = FakeKernel(1)
+    ring = Ring(kernel.memory, ethernet=True, max_flows=10)
+    for data in (frame(ip6(5), 0x86DD), frame(ip4(1)[:19]), frame(ip6(5)[:39], 0x86DD)):
+        assert kernel.put(data)
+        ring.pump(10)
+    counts = ring.take()
+    ring.close()
+    assert (counts.counted, counts.non_ip) == (Tally(1, 64), Tally(2, 33 + 53))
+
+
+def test_round_and_round() -> None:
+    kernel = FakeKernel(100)
+    ring = Ring(kernel.memory, ethernet=True, max_flows=10)
+    total = 0
+    for round_ in range(40):
+        for _ in range(37 + round_):
+            assert kernel.put(frame(ip4(1)))
+            total += 1
+        assert not ring.pump(1_000)
+        assert not ring.pump(1_000)
+    counts = ring.take()
+    ring.close()
+    assert counts.counted == Tally(total, total * 60)
+
+
+def test_a_full_ring_and_a_budget() -> None:
+    kernel = FakeKernel(300)
+    while kernel.put(frame(ip4(1))):
+        pass
+    ring = Ring(kernel.memory, ethernet=True, max_flows=10)
+    assert ring.pump(64), "there is more"
+    assert 64 <= ring.take().counted.packets < 300
+    while ring.pump(64):
+        pass
+    assert ring.take().counted.packets > 0
+    assert not any(kernel.status(slot) for slot in range(300))
+    assert kernel.put(frame(ip4(1))), "the kernel has them back"
+    ring.close()
+
+
+def test_folding_keeps_the_totals() -> None:
+    kernel = FakeKernel(100)
+    for number in range(60):
+        kernel.put(frame(ip4(number)))
+        if number < 30:
+            kernel.put(frame(ip6(number), 0x86DD))
+    ring = Ring(kernel.memory, ethernet=True, max_flows=20)
+    ring.pump(1_000)
+    counts = ring.take()
+    ring.close()
+    assert counts.counted == Tally(90, 60 * 60 + 30 * 64)
+    assert len(counts.flows) == 21
+
+
+packets = st.one_of(
+    st.builds(lambda n, cut: frame(ip4(n)[:cut]), st.integers(0, 5), st.integers(0, 46)),
+    st.builds(lambda n, cut: frame(ip6(n)[:cut], 0x86DD), st.integers(0, 5), st.integers(0, 50)),
+    st.builds(lambda body, kind: frame(body, kind), st.binary(max_size=90), st.integers(0, 0xFFFF)),
+    st.builds(
+        lambda body, kind: frame(body, kind),
+        st.binary(min_size=20, max_size=60),
+        st.sampled_from([0x0800, 0x86DD]),
+    ),
+    st.binary(min_size=14, max_size=100),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(packets, max_size=40), st.booleans())
+def test_agrees_with_counting_one_by_one(made: list[bytes], ethernet: bool) -> None:
+    kernel = FakeKernel(40)
+    counter = FlowCounter(1_000, ())
+    locate = packet.ethernet if ethernet else packet.raw_ip
+    for data in made:
+        seen = data if ethernet else data[14:]
+        if not seen:
+            continue
+        assert kernel.put(seen, link=14 if ethernet else 0)
+        counter.add(seen, len(seen), locate(seen, len(seen)), len(seen))
+    counts, expected = read(kernel, ethernet=ethernet), counter.take()
+    assert counts == expected
