@@ -15,7 +15,7 @@ TEST_PROGRAMS := influxd:influxdb nginx:nginx-light tcpdump:tcpdump ip:iproute2 
 BENCH_PROGRAMS := trafgen:netsniff-ng tcpdump:tcpdump pmacctd:pmacct softflowd:softflowd ip:iproute2 sysctl:procps
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint generate generated format programs bench-programs bench-capture clean
+.PHONY: help demo test check lint generate generated format programs bench-programs bench-capture bench-engines clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -87,6 +87,10 @@ test: lint programs ## everything: check, and the tests with real servers and na
 
 bench-capture: $(VENV)/bench bench-programs ## CPU a packet, with our engines and with peers (root; ARGS=--quick)
 	$(BIN)/python -m bench.capture $(ARGS)
+
+bench-engines: $(VENV)/runtime ## ns a packet in the kernel; memory, start and idling of a probe (root)
+	$(BIN)/python -m bench.ebpf_program
+	$(BIN)/python -m bench.footprint
 
 clean: ## remove what is made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
