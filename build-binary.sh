@@ -38,7 +38,7 @@ bundle() { # name, what else to say to PyInstaller
 
 # Engines and backends are found by listing their folders, which PyInstaller can't see.
 bundle center --collect-submodules wakizashi.center.backends --hidden-import influxdb \
-  --exclude-module scapy
+  --exclude-module scapy --exclude-module numpy
 bundle probe --collect-submodules wakizashi.probe.engines --collect-data wakizashi.probe.bpf \
   --hidden-import numpy --exclude-module influxdb \
   --exclude-module matplotlib --exclude-module IPython
