@@ -1,5 +1,7 @@
 """Delivery against a center that answers as told: acks, retries, lost connections."""
 
+import errno
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -308,3 +310,20 @@ def test_wire_of_the_dump_is_what_arrives(tmp_path: Path, fake: tuple[FakeCenter
     side = Side(tmp_path, port)
     side.transmitter.deliver()
     assert [wire.decode([chunk]).number for chunk in chunks] == [1, 2, 3]
+
+
+def test_window_that_the_disk_does_not_let_go_of_is_delivered_again(
+    tmp_path: Path, fake: tuple[FakeCenter, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side = Side(tmp_path, fake[1])
+    with monkeypatch.context() as broken:
+
+        def refuse(source: Path, target: Path) -> None:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+        broken.setattr(os, "rename", refuse)
+        assert side.transmitter.deliver_with_retries() is False  # told, not raised
+    assert side.waiting == [1000, 2000, 3000]
+    assert side.stats.windows_delivered == 0
+    assert side.transmitter.deliver_with_retries() is True
+    assert side.waiting == [] and side.stats.windows_delivered == 3
