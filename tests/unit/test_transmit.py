@@ -18,7 +18,7 @@ from wakizashi.model import Window
 from wakizashi.probe.capture import Endpoint
 from wakizashi.probe.dump import Dump
 from wakizashi.probe.stats import ProbeStats
-from wakizashi.probe.transmit import Center, Transmitter
+from wakizashi.probe.transmit import REMEMBER_SECONDS, Center, Transmitter
 from wakizashi.v1 import traffic_pb2 as pb
 from wakizashi.v1 import traffic_pb2_grpc as pb_grpc
 
@@ -241,6 +241,32 @@ def test_every_address_of_the_name_is_tried(
         side.transmitter.deliver()
         side.dump.save(Window("p", 4000, 4500, 4, (), (), ()))
     assert side.announced[0] == {(b"\x7f\0\0\1", port), (b"\x7f\0\0\x4d", port)}
+
+
+def test_address_that_the_name_has_no_longer_is_own_until_its_connection_is_long_gone(
+    tmp_path: Path, fake: tuple[FakeCenter, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, port = fake
+    now = 1_000.0
+    side = Side(tmp_path, port)
+    side.transmitter._center = Center(f"127.0.0.1:{port}", clock=lambda: now)
+    side.transmitter._clock = lambda: now
+    side.transmitter.deliver()
+    real = socket.getaddrinfo
+
+    def moved(host: str, *rest: Any, **named: Any) -> Any:
+        return [(*found[:4], ("127.0.0.2", port)) for found in real(host, *rest, **named)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", moved)
+    old, new = (b"\x7f\0\0\1", port), (b"\x7f\0\0\2", port)
+    now += 300.0  # the channel's lifetime: it is closed, and the name asked again
+    list(side.transmitter._channels())
+    assert side.announced[-1] == {old, new}
+    side.transmitter._close_channel()
+    now += REMEMBER_SECONDS + 1
+    list(side.transmitter._channels())
+    assert side.announced[-1] == {new}
+    side.transmitter._close_channel()
 
 
 def test_center_that_never_answers_is_given_up(
