@@ -14,6 +14,7 @@ import pytest
 
 from wakizashi import wire
 from wakizashi.errors import Retryable
+from wakizashi.files import Filesystem
 from wakizashi.model import Window
 from wakizashi.probe.capture import Endpoint
 from wakizashi.probe.dump import Dump
@@ -336,6 +337,27 @@ def test_wire_of_the_dump_is_what_arrives(tmp_path: Path, fake: tuple[FakeCenter
     side = Side(tmp_path, port)
     side.transmitter.deliver()
     assert [wire.decode([chunk]).number for chunk in chunks] == [1, 2, 3]
+
+
+def test_file_that_can_not_be_read_does_not_hold_up_the_others(
+    tmp_path: Path, fake: tuple[FakeCenter, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side = Side(tmp_path, fake[1])
+    oldest = side.dump.directory.path / side.dump.directory.pending()[0].name
+    real = Filesystem.read
+
+    def read(self: Filesystem, path: Path) -> bytes:
+        if path == oldest:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(self, path)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Filesystem, "read", read)
+        with pytest.raises(Retryable, match=f"dumpDir: {oldest}: Input/output error; mend the disk"):
+            side.transmitter.deliver()
+    assert side.waiting == [1000]
+    side.transmitter.deliver()
+    assert side.waiting == []
 
 
 def test_window_that_the_disk_does_not_let_go_of_is_delivered_again(

@@ -221,18 +221,27 @@ class Transmitter:
         Raises:
             Retryable: some of it is still to be delivered.
         """
-        while entries := self._dump.directory.pending():
-            batch = self._read_batch(entries)
+        unreadable: dict[Entry, Retryable] = {}  # they must not hold up the others
+        while entries := [e for e in self._dump.directory.pending() if e not in unreadable]:
+            batch = self._read_batch(entries, unreadable)
             if batch:
                 self._send(batch)
+        for fault in unreadable.values():
+            raise fault
 
-    def _read_batch(self, entries: list[Entry]) -> list[tuple[Entry, list[bytes]]]:
+    def _read_batch(
+        self, entries: list[Entry], unreadable: dict[Entry, Retryable]
+    ) -> list[tuple[Entry, list[bytes]]]:
         batch: list[tuple[Entry, list[bytes]]] = []
         size = 0
         for entry in entries[:BATCH_WINDOWS]:
             if batch and size + entry.size > BATCH_BYTES:
                 break
-            chunks = self._dump.directory.read(entry)
+            try:
+                chunks = self._dump.directory.read(entry)
+            except Retryable as error:
+                unreadable[entry] = error
+                continue
             self._dump.tell_bad()
             if chunks is not None:
                 batch.append((entry, chunks))
