@@ -353,7 +353,9 @@ def test_file_that_can_not_be_read_does_not_hold_up_the_others(
 
     with monkeypatch.context() as broken:
         broken.setattr(Filesystem, "read", read)
-        with pytest.raises(Retryable, match=f"dumpDir: {oldest}: Input/output error; mend the disk"):
+        with pytest.raises(
+            Retryable, match=f"dumpDir: {oldest}: Input/output error; mend the disk"
+        ):
             side.transmitter.deliver()
     assert side.waiting == [1000]
     side.transmitter.deliver()
