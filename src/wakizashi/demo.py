@@ -41,11 +41,14 @@ class DemoError(WakizashiError):
 
 
 def run(seconds: float | None, backend: str) -> None:
-    """Run until interrupted, or for ``seconds``; then the sums have to agree.
+    """Run until interrupted or told to end, or for ``seconds``; then the sums have to agree.
 
     Raises:
         DemoError: a program ended early, or stored and counted bytes differ.
     """
+    for number in (signal.SIGTERM, signal.SIGHUP):  # else both daemons would be left behind
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves it
+            signal.signal(number, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="wakizashi-demo-") as name:
         folder = Path(name)
         ports = _free_ports(3)

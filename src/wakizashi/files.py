@@ -191,8 +191,11 @@ class WindowDirectory:
         self._sent: list[Entry] = []
         self._used = 0
 
-    def open(self) -> None:
+    def open(self, *, keeps_sent: bool = False) -> None:
         """Create and lock the directory, remove temporaries, move damaged files to ``bad/``.
+
+        With ``keeps_sent``, ``sent/`` is made now: a disk that is full later would not
+        take it, and what only waits to move there could never make room.
 
         Raises:
             DirectoryLocked: another process has it.
@@ -215,10 +218,14 @@ class WindowDirectory:
                 "name a directory that this user can create and write"
             ) from error
         try:
+            if keeps_sent:
+                self._fs.make_directory(self.path / SENT)
             self._scan()
         except OSError as error:
             self.close()
-            raise WakizashiError(f"{self.key}: {self.path}: {error}") from error
+            raise WakizashiError(
+                f"{self.key}: {self.path}: {error}; mend the disk, or move that file away"
+            ) from error
 
     def _scan(self) -> None:
         self._entries = {}
@@ -349,8 +356,12 @@ class WindowDirectory:
 
         If the machine crashes now the file may be back, and the window is
         delivered again; that stores the same.
+
+        Raises:
+            Retryable: the disk would not do it; the window still waits.
         """
-        self._fs.remove(self.path / entry.name)
+        with self._disk_trouble(entry):
+            self._fs.remove(self.path / entry.name)
         self._forget(entry)
 
     def keep_sent(self, entry: Entry, *, newest_only: bool) -> None:
@@ -358,23 +369,45 @@ class WindowDirectory:
 
         ``sent/`` keeps the newest window alone, or as many as the byte quota
         allows; the newest always stays (invariant 4).
+
+        Raises:
+            Retryable: the disk would not do it; the window still waits, or an older
+                one stays in ``sent/`` for now.
         """
         folder = self.path / SENT
-        self._fs.make_directory(folder)
-        self._fs.rename(self.path / entry.name, folder / entry.name)
+        with self._disk_trouble(entry):
+            self._fs.make_directory(folder)
+            self._fs.rename(self.path / entry.name, folder / entry.name)
         self._forget(entry)
         with self._lock:
             self._sent = sorted({*self._sent, entry})
             total = sum(sent.size for sent in self._sent)
             while len(self._sent) > 1 and (newest_only or total > self.limit_bytes):
-                oldest = self._sent.pop(0)
+                oldest = self._sent[0]
+                with self._disk_trouble(oldest):
+                    self._fs.remove(folder / oldest.name)
                 total -= oldest.size
-                self._fs.remove(folder / oldest.name)
+                del self._sent[0]
 
     def quarantine(self, entry: Entry, reason: str) -> None:
-        """Move a window that can't be used to ``bad/``, for a person to look at."""
+        """Move a window that can't be used to ``bad/``, for a person to look at.
+
+        Raises:
+            Retryable: the disk would not do it; the window still waits.
+        """
+        with self._disk_trouble(entry):
+            self._move_to_bad(entry.name, reason)
         self._forget(entry)
-        self._move_to_bad(entry.name, reason)
+
+    @contextlib.contextmanager
+    def _disk_trouble(self, entry: Entry) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise Retryable(
+                f"{self.key}: {self.path}: can't move or remove {entry.name}: "
+                f"{error.strerror or error}; mend the disk, or the rights in that directory"
+            ) from error
 
     def _forget(self, entry: Entry) -> None:
         with self._lock:

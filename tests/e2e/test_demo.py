@@ -1,10 +1,12 @@
 """The demo and the query, as a newcomer runs them."""
 
+import contextlib
 import csv
 import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +26,37 @@ def test_demo_stops_by_itself_and_its_sums_agree() -> None:
     last = done.stdout.rpartition("all pairs")[2]
     assert re.search(r"^127\.0\.0\.2 +127\.0\.0\.3 +[\d,]{7,} +\d+", last, re.MULTILINE)
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0 and "CI" not in os.environ, reason="needs root")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_demo_that_is_told_to_end_leaves_nothing_behind(number: int) -> None:
+    with subprocess.Popen(
+        [*WAKIZASHI, "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as demo:
+        assert demo.stdout is not None
+        said = []
+        for line in demo.stdout:  # the first table: both daemons run
+            said.append(line)
+            if line.startswith("srcIP"):
+                break
+        folder = said[0].split()[-1]
+        assert len(running(folder)) == 2
+        demo.send_signal(number)
+        out, faults = demo.communicate(timeout=60)
+    assert demo.returncode == 0, out + faults
+    assert "they agree to the byte" in out
+    assert running(folder) == []
+    assert not Path(folder).exists()
+
+
+def running(word: str) -> list[str]:
+    """The processes that have ``word`` in their command line."""
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            lines.append(path.read_text(errors="replace"))
+    return [line for line in lines if word in line]
 
 
 def query(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -454,3 +455,57 @@ def test_quarantine_forgets_and_keeps_the_file(tmp_path: Path) -> None:
     assert target.pending() == [] and target.used_bytes == 0
     assert windows_at(tmp_path / BAD) == [entry.name]
     assert target.moved_to_bad == [(entry.name, "the center refused it")]
+
+
+def test_sent_is_there_before_the_disk_can_be_full(tmp_path: Path) -> None:
+    class Full(Filesystem):
+        full = False
+
+        def make_directory(self, path: Path) -> None:
+            if self.full and not path.exists():
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            super().make_directory(path)
+
+    disk = Full()
+    target = WindowDirectory(
+        tmp_path, key="dumpDir", limit_bytes=1 << 20, limit_key="dumpLimit", filesystem=disk
+    )
+    target.open(keeps_sent=True)
+    entry = put(target)
+    disk.full = True
+    target.keep_sent(entry, newest_only=True)  # else what is acknowledged would fill it for ever
+    assert target.pending() == []
+
+
+@pytest.mark.parametrize("step", ["remove", "keep_sent", "quarantine"])
+def test_window_that_the_disk_does_not_let_go_of_still_waits(tmp_path: Path, step: str) -> None:
+    disk = Failing(error=errno.EROFS)
+    target = directory(tmp_path, filesystem=disk)
+    entry = put(target)
+    steps: dict[str, Callable[[], None]] = {
+        "remove": lambda: target.remove(entry),
+        "keep_sent": lambda: target.keep_sent(entry, newest_only=True),
+        "quarantine": lambda: target.quarantine(entry, "the center refused it"),
+    }
+    disk.at = len(disk.calls) + 1
+    with pytest.raises(Retryable) as told:
+        steps[step]()
+    message = str(told.value)
+    assert message.startswith(f"dumpDir: {tmp_path}: can't move or remove {entry.name}: ")
+    assert "Read-only file system; mend the disk" in message
+    assert target.pending() == [entry] and target.used_bytes == entry.size
+    steps[step]()
+    assert target.pending() == [] and target.used_bytes == 0
+
+
+def test_older_one_in_sent_that_can_not_be_removed_goes_with_the_next(tmp_path: Path) -> None:
+    disk = Failing()
+    target = directory(tmp_path, filesystem=disk)
+    entries = [put(target, START + i, 1 + i) for i in range(3)]
+    target.keep_sent(entries[0], newest_only=True)
+    disk.at = len(disk.calls) + 2  # the rename works, the removal does not
+    with pytest.raises(Retryable, match=entries[0].name):
+        target.keep_sent(entries[1], newest_only=True)
+    assert target.pending() == [entries[2]]
+    target.keep_sent(entries[2], newest_only=True)
+    assert windows_at(tmp_path / SENT) == [entries[2].name]

@@ -1,19 +1,26 @@
 """The store against a scripted backend: an ack is given for what is durable, and only then."""
 
 import asyncio
+import errno
+import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.center_windows import ip, window
 from wakizashi import wire
+from wakizashi.center.aggregate import aggregate
 from wakizashi.center.backend import Backend, Row
 from wakizashi.center.metrics import Metrics
 from wakizashi.center.recovery import Recovery
+from wakizashi.center.repost import Repost
 from wakizashi.center.store import Outcome, Status, Store
+from wakizashi.center.writer import Writer
 from wakizashi.errors import Permanent, Retryable
-from wakizashi.files import seal
+from wakizashi.files import Filesystem, seal
 from wakizashi.model import Direction, Flow, LedgerRecord, StoredWindow, TrafficRecord, Window
 
 Key = tuple[str, int, str, str]
@@ -280,6 +287,49 @@ def test_restart_reposts_what_waits(tmp_path: Path) -> None:
             await until(lambda: files(tmp_path) == 0)
         assert second.size == 500
 
+    asyncio.run(main())
+
+
+def test_files_that_can_not_be_read_do_not_hold_up_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Filesystem.read
+    broken: set[Path] = set()
+
+    def read(self: Filesystem, path: Path) -> bytes:
+        if path in broken:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(self, path)
+
+    async def main() -> None:
+        backend = FakeBackend()
+        recovery = Recovery(tmp_path, limit_bytes=2**20)
+        recovery.open()
+        for number in range(5):
+            recovery.save(window(number), wire.encode(window(number)))
+        oldest = min(tmp_path.glob("*.window"))
+        broken.add(oldest)
+        writer = Writer(
+            backend,
+            Metrics(recovery),
+            longest_pause_seconds=1,
+            clock=Clock(),
+            random=lambda: 1.0,
+        )
+        repost = Repost(writer, recovery, interval_seconds=1, sleep=asyncio.sleep)
+        with pytest.raises(Retryable, match=f"{oldest.name}: Input/output error"):
+            await repost.once()
+        assert list(tmp_path.glob("*.window")) == [oldest] and backend.size == 400
+        # That nothing could be posted says nothing good of the backend.
+        backend.script = down
+        with pytest.raises(Retryable):
+            await writer.write([aggregate(window(9))])
+        with pytest.raises(Retryable, match="Input/output error"):
+            await repost.once()
+        assert writer.failing
+        recovery.close()
+
+    monkeypatch.setattr(Filesystem, "read", read)
     asyncio.run(main())
 
 

@@ -1,5 +1,7 @@
 """Delivery against a center that answers as told: acks, retries, lost connections."""
 
+import errno
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -12,11 +14,12 @@ import pytest
 
 from wakizashi import wire
 from wakizashi.errors import Retryable
+from wakizashi.files import Filesystem
 from wakizashi.model import Window
 from wakizashi.probe.capture import Endpoint
 from wakizashi.probe.dump import Dump
 from wakizashi.probe.stats import ProbeStats
-from wakizashi.probe.transmit import Center, Transmitter
+from wakizashi.probe.transmit import REMEMBER_SECONDS, Center, Transmitter
 from wakizashi.v1 import traffic_pb2 as pb
 from wakizashi.v1 import traffic_pb2_grpc as pb_grpc
 
@@ -241,6 +244,32 @@ def test_every_address_of_the_name_is_tried(
     assert side.announced[0] == {(b"\x7f\0\0\1", port), (b"\x7f\0\0\x4d", port)}
 
 
+def test_address_that_the_name_has_no_longer_is_own_until_its_connection_is_long_gone(
+    tmp_path: Path, fake: tuple[FakeCenter, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, port = fake
+    now = 1_000.0
+    side = Side(tmp_path, port)
+    side.transmitter._center = Center(f"127.0.0.1:{port}", clock=lambda: now)
+    side.transmitter._clock = lambda: now
+    side.transmitter.deliver()
+    real = socket.getaddrinfo
+
+    def moved(host: str, *rest: Any, **named: Any) -> Any:
+        return [(*found[:4], ("127.0.0.2", port)) for found in real(host, *rest, **named)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", moved)
+    old, new = (b"\x7f\0\0\1", port), (b"\x7f\0\0\2", port)
+    now += 300.0  # the channel's lifetime: it is closed, and the name asked again
+    list(side.transmitter._channels())
+    assert side.announced[-1] == {old, new}
+    side.transmitter._close_channel()
+    now += REMEMBER_SECONDS + 1
+    list(side.transmitter._channels())
+    assert side.announced[-1] == {new}
+    side.transmitter._close_channel()
+
+
 def test_center_that_never_answers_is_given_up(
     tmp_path: Path, fake: tuple[FakeCenter, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -308,3 +337,43 @@ def test_wire_of_the_dump_is_what_arrives(tmp_path: Path, fake: tuple[FakeCenter
     side = Side(tmp_path, port)
     side.transmitter.deliver()
     assert [wire.decode([chunk]).number for chunk in chunks] == [1, 2, 3]
+
+
+def test_file_that_can_not_be_read_does_not_hold_up_the_others(
+    tmp_path: Path, fake: tuple[FakeCenter, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side = Side(tmp_path, fake[1])
+    oldest = side.dump.directory.path / side.dump.directory.pending()[0].name
+    real = Filesystem.read
+
+    def read(self: Filesystem, path: Path) -> bytes:
+        if path == oldest:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(self, path)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Filesystem, "read", read)
+        with pytest.raises(
+            Retryable, match=f"dumpDir: {oldest}: Input/output error; mend the disk"
+        ):
+            side.transmitter.deliver()
+    assert side.waiting == [1000]
+    side.transmitter.deliver()
+    assert side.waiting == []
+
+
+def test_window_that_the_disk_does_not_let_go_of_is_delivered_again(
+    tmp_path: Path, fake: tuple[FakeCenter, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side = Side(tmp_path, fake[1])
+    with monkeypatch.context() as broken:
+
+        def refuse(source: Path, target: Path) -> None:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+        broken.setattr(os, "rename", refuse)
+        assert side.transmitter.deliver_with_retries() is False  # told, not raised
+    assert side.waiting == [1000, 2000, 3000]
+    assert side.stats.windows_delivered == 0
+    assert side.transmitter.deliver_with_retries() is True
+    assert side.waiting == [] and side.stats.windows_delivered == 3

@@ -37,6 +37,15 @@ def test_backward_step_neither_repeats_a_start_nor_stretches_the_duration() -> N
     assert following == 7_200_000_001
 
 
+def test_backward_step_does_not_shorten_a_short_window() -> None:
+    clock = WindowClock(1, -1, Moment(7_200_000_000, 0.0))
+    end, following = clock.end(Moment(7_200_000_000 - 3_590_000, 1.0))
+    assert (end, following) == (7_200_001_000, 7_200_000_001)
+    # Nor the last one, which ends at any time.
+    assert clock.end(Moment(7_200_000_000 - 3_590_000, 0.6))[0] == 7_200_000_600
+    assert clock.end(Moment(7_200_000_100, 0.9))[0] == 7_200_000_900
+
+
 def test_forward_step_leaves_a_gap_and_not_a_long_window() -> None:
     clock = WindowClock(10, -1, Moment(7_200_000_000, 0.0))
     end, following = clock.end(Moment(7_200_000_000 + 3_610_000, 10.0))
@@ -133,3 +142,11 @@ def test_device_that_comes_back_in_the_same_window_has_one_ledger() -> None:
     window = builder.build(0, 1, 1)
     assert [device.name for device in window.devices] == ["eth0"]
     assert window.devices[0].ledger.device == Tally(3, 180)
+
+
+def test_devices_that_came_and_went_leave_nothing_behind() -> None:
+    builder = WindowBuilder("p", (), 10)
+    for number in range(100):
+        builder.add(f"veth{number}", HERE, Counts(flows={HERE + THERE: Tally(1, 60)}), Tally(2, 99))
+        builder.reset([])
+    assert list(builder._unexplained) == ["veth99"]

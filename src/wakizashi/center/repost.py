@@ -80,9 +80,12 @@ class Repost:
         waiting = self._recovery.waiting()
         waiting.reverse()
         done = 0
+        unreadable: list[Retryable] = []  # they must not hold up the others
         while waiting:
-            entries, windows = await asyncio.to_thread(self._load, waiting)
+            entries, windows = await asyncio.to_thread(self._load, waiting, unreadable)
             tell_bad(self._recovery)
+            if not windows:  # nothing was written, so nothing is known of the backend
+                continue
             isolated = await self._writer.write(windows)
             for entry, stored in zip(entries, windows, strict=True):
                 reason = isolated.get((stored.probe, stored.start_ms))
@@ -94,15 +97,23 @@ class Repost:
             tell_bad(self._recovery)
         if done:
             _log.info("%d windows of recoverDir are in %s now", done, self._writer.describe)
+        for fault in unreadable:
+            raise fault
 
-    def _load(self, waiting: list[Entry]) -> tuple[list[Entry], list[StoredWindow]]:
+    def _load(
+        self, waiting: list[Entry], unreadable: list[Retryable]
+    ) -> tuple[list[Entry], list[StoredWindow]]:
         """Take entries from the end of ``waiting`` until a write is full."""
         entries: list[Entry] = []
         windows: list[StoredWindow] = []
         total = 0
         while waiting and total < GROUP_POINTS:
             entry = waiting.pop()
-            window = self._recovery.load(entry)
+            try:
+                window = self._recovery.load(entry)
+            except Retryable as error:
+                unreadable.append(error)
+                continue
             if window is not None:
                 entries.append(entry)
                 windows.append(aggregate(window))

@@ -49,7 +49,7 @@ class Dump:
 
     def open(self) -> None:
         """Lock and tidy the directory; see :meth:`wakizashi.files.WindowDirectory.open`."""
-        self.directory.open()
+        self.directory.open(keeps_sent=self._remember or not self._auto_clear)
         self.tell_bad()
 
     def tell_bad(self) -> None:
@@ -75,17 +75,17 @@ class Dump:
         return entry
 
     def delivered(self, entry: Entry) -> None:
-        """The center has it."""
-        self._stats.windows_delivered += 1
+        """The center has it. Raises Retryable where the disk would not let go of it."""
         if self._auto_clear and not self._remember:
             self.directory.remove(entry)
         else:
             self.directory.keep_sent(entry, newest_only=self._auto_clear)
+        self._stats.windows_delivered += 1
 
     def rejected(self, entry: Entry, reason: str) -> None:
-        """The center will never take it: to ``bad/``, for a person to look at."""
-        self._stats.windows_rejected += 1
+        """The center will never take it: to ``bad/``. Raises as :meth:`delivered`."""
         self.directory.quarantine(entry, f"the center refused it: {reason}")
+        self._stats.windows_rejected += 1
         self._told_bad = len(self.directory.moved_to_bad)
         _log.error(
             "the center refused window %s: %s; it lies in %s/bad",

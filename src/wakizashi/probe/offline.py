@@ -99,7 +99,7 @@ def _save(config: ProbeConfig, name: str, tap: ReplayTap, dump: Dump) -> None:
             number += 1
             builder.add(tap.name, b"", tap.take(), tap.take_passed())
             saved.append(dump.save(builder.build(start, start + interval_ms, number)))
-    except WakizashiError:
+    except BaseException:  # an interrupt too: of a file not read to its end nothing is sent
         for entry in saved:
             dump.directory.remove(entry)
         raise

@@ -97,19 +97,19 @@ class Center:
             addresses[packed] = Address(packed, f"{host}:{self.port}")
         chosen = random.sample(list(addresses.values()), min(len(addresses), MAX_ADDRESSES))
         for address in chosen:
-            self._seen.pop(address.packed, None)
-            self._seen[address.packed] = self._clock()  # the newest stand last
+            self.saw(address)
         return chosen
+
+    def saw(self, address: Address) -> None:
+        """The name has the address now, or a connection to it ends now."""
+        self._seen.pop(address.packed, None)
+        self._seen[address.packed] = self._clock()  # the newest stand last
 
     def endpoints(self) -> frozenset[Endpoint]:
         """What counts as own traffic: the addresses of now, and those of a while ago."""
         oldest = self._clock() - REMEMBER_SECONDS
-        newest = max(self._seen.values(), default=0.0)
-        return frozenset(
-            (packed, self.port)
-            for packed, seen in list(self._seen.items())[-MAX_ADDRESSES:]
-            if seen >= oldest or seen == newest
-        )
+        self._seen = {packed: seen for packed, seen in self._seen.items() if seen >= oldest}
+        return frozenset((packed, self.port) for packed in list(self._seen)[-MAX_ADDRESSES:])
 
 
 class Transmitter:
@@ -137,7 +137,7 @@ class Transmitter:
         self._stopping = threading.Event()
         self._deadline: float | None = None
         self._channel: grpc.Channel | None = None
-        self._channel_target = ""
+        self._channel_address = Address(b"", "")
         self._channel_until = 0.0
         self._not_before = 0.0
         self._call: Any = None
@@ -221,18 +221,27 @@ class Transmitter:
         Raises:
             Retryable: some of it is still to be delivered.
         """
-        while entries := self._dump.directory.pending():
-            batch = self._read_batch(entries)
+        unreadable: dict[Entry, Retryable] = {}  # they must not hold up the others
+        while entries := [e for e in self._dump.directory.pending() if e not in unreadable]:
+            batch = self._read_batch(entries, unreadable)
             if batch:
                 self._send(batch)
+        for fault in unreadable.values():
+            raise fault
 
-    def _read_batch(self, entries: list[Entry]) -> list[tuple[Entry, list[bytes]]]:
+    def _read_batch(
+        self, entries: list[Entry], unreadable: dict[Entry, Retryable]
+    ) -> list[tuple[Entry, list[bytes]]]:
         batch: list[tuple[Entry, list[bytes]]] = []
         size = 0
         for entry in entries[:BATCH_WINDOWS]:
             if batch and size + entry.size > BATCH_BYTES:
                 break
-            chunks = self._dump.directory.read(entry)
+            try:
+                chunks = self._dump.directory.read(entry)
+            except Retryable as error:
+                unreadable[entry] = error
+                continue
             self._dump.tell_bad()
             if chunks is not None:
                 batch.append((entry, chunks))
@@ -318,7 +327,7 @@ class Transmitter:
     def _channels(self) -> Any:
         """The channel in use, or new ones: one after another to each of the center's addresses."""
         if self._channel is not None and self._clock() < self._channel_until:
-            yield self._channel, self._channel_target
+            yield self._channel, self._channel_address.target
             if self._channel is not None:
                 return
         self._close_channel()
@@ -327,7 +336,7 @@ class Transmitter:
         for address in addresses:
             options = (*_OPTIONS, ("grpc.default_authority", self._center.name))
             self._channel = grpc.insecure_channel(address.target, options=options)
-            self._channel_target = address.target
+            self._channel_address = address
             self._channel_until = self._clock() + self._lifetime * random.uniform(0.8, 1.0)
             yield self._channel, address.target
 
@@ -335,6 +344,8 @@ class Transmitter:
         if self._channel is not None:
             self._channel.close()
             self._channel = None
+            # Its last packets pass now, whatever addresses the name has by now.
+            self._center.saw(self._channel_address)
 
 
 def _identity(chunk: bytes) -> tuple[str, int]:

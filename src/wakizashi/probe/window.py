@@ -21,7 +21,9 @@ from wakizashi.probe.capture import NOTHING, OTHER, Counts
 from wakizashi.probe.devices import is_local
 
 SNAP_MS = 1_000
-"""Wall and monotonic clock may differ by this over a window (slewing) without leaving a gap."""
+SNAP_PART = 10
+"""Wall and monotonic clock may differ by ``SNAP_MS``, and by one in ``SNAP_PART`` of what a window
+lasted (slewing), without leaving a gap; more is a step, and the duration is the monotonic clock's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,8 @@ class WindowClock:
         following = max(aligned, self.start_ms + 1)
         lasted = round((now.monotonic - self._opened.monotonic) * 1000) + self._lag_ms
         end = self.start_ms + max(1, lasted)
-        return (following if abs(following - end) <= SNAP_MS else end), following
+        steady = abs(now.wall_ms - end) <= min(SNAP_MS, 1 + lasted // SNAP_PART)
+        return (following if steady else end), following
 
     def next(self, now: Moment) -> None:
         """Begin the next window."""
@@ -124,8 +127,10 @@ class WindowBuilder:
 
     def reset(self, addresses: Collection[bytes]) -> None:
         """The window is durable: begin the next one, with these local addresses."""
-        for name, account in self._accounts.items():
-            _, self._unexplained[name] = self._ledger(name, account)
+        # Of the devices of this window alone: names that come and go for ever take no memory.
+        self._unexplained = {
+            name: self._ledger(name, account)[1] for name, account in self._accounts.items()
+        }
         self._accounts = {}
         self._addresses = set(addresses)
 

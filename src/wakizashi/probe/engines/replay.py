@@ -8,6 +8,7 @@ import gzip
 import io
 import logging
 import struct
+import zlib
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -20,6 +21,10 @@ from wakizashi.probe.packet import LOCATE, LinkType
 
 _OUTGOING = 4
 """Packet type of Linux cooked captures: sent by the host itself."""
+
+
+_DAMAGES = (struct.error, EOFError, IndexError, gzip.BadGzipFile, zlib.error)
+"""What scapy's readers and gzip raise over content that is not as it should be."""
 
 
 class CaptureFileError(WakizashiError):
@@ -98,7 +103,7 @@ class ReplayTap(Tap):
         try:
             self._file = _Watched(_open(path))
         except OSError as error:
-            raise CaptureFileError(f"--pcap: {path}: {error.strerror}") from error
+            raise _unreadable(path, error) from error
         conf.warning_threshold = 0  # else scapy keeps frequent warnings to itself
         self._log = log_runtime
         self._warnings = _Warnings()
@@ -106,7 +111,7 @@ class ReplayTap(Tap):
         self._propagate, self._log.propagate = self._log.propagate, False
         try:
             self._reader = RawPcapReader(cast(Any, self._file))
-        except (Scapy_Exception, EOFError, struct.error, gzip.BadGzipFile) as error:
+        except (Scapy_Exception, *_DAMAGES) as error:
             self.close()
             raise CaptureFileError(
                 f"--pcap: {path}: is no pcap or pcapng file ({error}); "
@@ -114,7 +119,7 @@ class ReplayTap(Tap):
             ) from error
         except OSError as error:
             self.close()
-            raise CaptureFileError(f"--pcap: {path}: {error.strerror}") from error
+            raise _unreadable(path, error) from error
         self._next: tuple[int, bytes, int, int] | None = None
         try:
             self._advance()
@@ -167,11 +172,15 @@ class ReplayTap(Tap):
         try:
             data, meta = next(self._reader)
         except StopIteration:
+            data = None
+        except _DAMAGES as error:
+            raise self._damaged(str(error)) from error
+        except OSError as error:
+            raise _unreadable(self._path, error) from error
+        if data is None:
             self._check_end()
             self._next = None
             return
-        except (struct.error, EOFError, IndexError) as error:
-            raise self._damaged(str(error)) from error
         if len(data) < min(getattr(meta, "caplen", 0), 65_535):
             raise self._damaged("the last packet is cut off")
         self._check_warnings()
@@ -194,7 +203,11 @@ class ReplayTap(Tap):
 
     def _check_end(self) -> None:
         self._check_warnings()
-        if self._file.cut or self._file.read(1):
+        try:
+            rest = self._file.cut or self._file.read(1)
+        except _DAMAGES as error:  # scapy took the end of a cut gzip stream for the end of all
+            raise self._damaged(str(error)) from error
+        if rest:
             raise self._damaged("it ends in the middle of a packet")
 
     def _damaged(self, reason: str) -> CaptureFileError:
@@ -221,6 +234,12 @@ class ReplayTap(Tap):
         self._log.removeHandler(self._warnings)
         self._log.propagate = self._propagate
         self._file.close()
+
+
+def _unreadable(path: Path, error: OSError) -> CaptureFileError:
+    return CaptureFileError(
+        f"--pcap: {path}: {error.strerror or error}; name a file that this user can read"
+    )
 
 
 def _open(path: Path) -> BinaryIO:
