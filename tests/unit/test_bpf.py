@@ -90,6 +90,15 @@ def test_a_section_table_that_leads_nowhere_is_said(field: int, value: int) -> N
 
 
 @needs_root
+def test_auto_goes_on_when_the_object_is_damaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wakizashi.probe.bpf.traffic.Object", lambda: Object(CONTENT[:4_000]))
+    name, engine, (reason,) = choose("auto")
+    engine.close()
+    assert name == "ring"
+    assert reason == "ebpf: traffic.bpf.o is a damaged object; install the probe again"
+
+
+@needs_root
 def test_items_in_batches_and_one_by_one_are_the_same() -> None:
     table = kernel.Map(kernel.HASH, 4, 8, 5_000, flags=kernel.NO_PREALLOC)
     try:
