@@ -186,6 +186,20 @@ def test_without_the_capability_the_ways_to_grant_it_are_named() -> None:
 
 
 @needs_root
+def test_the_two_capabilities_that_are_named_are_enough() -> None:
+    """Others, CAP_PERFMON above all, would permit the program what it may not need."""
+    keep = ["setpriv", "--bounding-set=-all,+net_raw,+bpf", "--inh-caps=-all"]
+    done = subprocess.run(
+        [*keep, sys.executable, "-m", "wakizashi.probe", "--check"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "  ebpf   usable, chosen\n" in done.stdout
+
+
+@needs_root
 def test_a_swap_hands_over_everything_once() -> None:
     packet = (
         bytes(14) + b"\x45\0\0\x32" + bytes(5) + b"\x11\0\0" + bytes([10, 0, 0, 1, 10, 0, 0, 2])
