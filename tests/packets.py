@@ -1,65 +1,104 @@
 """Packets as Hypothesis strategies: what links carry, and what they should not."""
 
 import struct
+from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
-MAC = b"\x02" * 12
+from wakizashi.probe.capture import Endpoint
 
-# Few addresses and ports, so that they meet.
+MAC = b"\x02" * 12
+TAGS = (0x8100, 0x88A8, 0x9100)
+EXTENSIONS = (0, 43, 44, 51, 60, 135, 139, 140)
+
+# Few addresses and ports, so that they meet; each address differs from another in one word alone.
 four = st.integers(1, 3).map(lambda n: bytes([10, 0, 0, n]))
-six = st.integers(1, 3).map(lambda n: b"\xfd" + bytes(14) + bytes([n]))
-ports = st.integers(1, 3).map(lambda n: 10_080 + n)
-endpoints = st.one_of(
-    st.lists(st.tuples(st.one_of(four, six), ports), max_size=6),
-    st.just([(bytes([10, 0, 0, n]), 10_080 + port) for n in (1, 2, 3) for port in (1, 2, 3)]),
+six = st.sampled_from(
+    [b"\xfd" + bytes(15)]
+    + [b"\xfd" + bytes(at - 1) + b"\1" + bytes(15 - at) for at in (3, 4, 7, 11, 15)]
 )
+ports = st.one_of(st.integers(1, 3).map(lambda n: 10_080 + n), st.integers(0, 65_535))
+_addresses = st.one_of(
+    four, six, st.binary(min_size=4, max_size=4), st.binary(min_size=16, max_size=16)
+)
+# A center's port is never 0; a packet's may be.
+_endpoint = st.tuples(_addresses, st.one_of(st.just(10_081), ports.filter(bool)))
+endpoints = st.one_of(st.lists(_endpoint, max_size=6), st.lists(_endpoint, max_size=64))
 
 
 @st.composite
-def ipv4(draw: st.DrawFn) -> bytes:
-    words = draw(st.integers(5, 15))
+def _ends(
+    draw: st.DrawFn, addresses: st.SearchStrategy[bytes], centers: Sequence[Endpoint]
+) -> tuple[bytes, bytes]:
+    """Both addresses and both ports; mostly one side is a center, as far as there are any."""
+    ends = [(draw(addresses), draw(ports)), (draw(addresses), draw(ports))]
+    mine = [end for end in centers if len(end[0]) == len(ends[0][0])]
+    side = draw(st.sampled_from([0, 1, None]))
+    if mine and side is not None:
+        address, port = draw(st.sampled_from(mine))
+        ends[side] = address, draw(st.sampled_from([port, port, port, 0, port ^ 0x100, port ^ 1]))
+    (source, from_port), (destination, to_port) = ends
+    return source + destination, struct.pack("!HH", from_port, to_port)
+
+
+@st.composite
+def ipv4(draw: st.DrawFn, centers: Sequence[Endpoint] = ()) -> bytes:
+    """Header lengths from none to the most, fragments, versions that contradict."""
+    words = draw(st.one_of(st.just(5), st.integers(0, 15)))
+    addresses, tcp = draw(_ends(four, centers))
+    fragment = draw(st.sampled_from([0, 0, 0, 0, 0x4000, 0x2000, 7, 0x100, 0x1000, 0x1FFF, 0x8000]))
     return (
-        bytes([draw(st.sampled_from([0x40, 0x40, 0x40, 0x50])) | words, 0, 0, 60, 0, 0])
-        + draw(st.sampled_from([b"\0\0", b"\x40\0", b"\x20\0", b"\0\7", b"\x1f\xff"]))
-        + bytes([64, draw(st.sampled_from([6, 6, 6, 17])), 0, 0])
-        + draw(four)
-        + draw(four)
-        + bytes(4 * words - 20)
-        + struct.pack("!HH", draw(ports), draw(ports))
+        bytes([draw(st.sampled_from([0x40, 0x40, 0x40, 0x40, 0x50, 0x60])) | words])
+        + bytes([0, 0, 60, 0, 0])
+        + struct.pack("!H", fragment)
+        + bytes([64, draw(st.sampled_from([6, 6, 6, 6, 17])), 0, 0])
+        + addresses
+        # Where the header says it is shorter than it can be, ports seem to lie in it.
+        + bytes(max(0, 4 * words - 20))
+        + tcp
         + bytes(16)
     )
 
 
 @st.composite
-def ipv6(draw: st.DrawFn) -> bytes:
-    last = draw(st.sampled_from([6, 6, 6, 17, 59]))
-    body = struct.pack("!HH", draw(ports), draw(ports)) + bytes(16)
-    following = last
-    for kind in draw(st.lists(st.sampled_from([0, 43, 44, 51, 60, 135, 139, 140]), max_size=8)):
+def ipv6(draw: st.DrawFn, centers: Sequence[Endpoint] = ()) -> bytes:
+    """Any chain of up to as many extension headers as all engines follow."""
+    last = draw(st.sampled_from([6, 6, 6, 6, 17, 59]))
+    addresses, tcp = draw(_ends(six, centers))
+    body, following = tcp + bytes(16), last
+    chain = st.lists(st.sampled_from(EXTENSIONS), max_size=8)
+    eight = st.lists(st.sampled_from(EXTENSIONS), min_size=8, max_size=8)
+    for kind in draw(st.one_of(chain, chain, eight)):
         if kind == 44:
-            offset = draw(st.sampled_from([0, 0, 0, 1, 8, 0xFFF8]))
-            header = struct.pack("!BBHI", following, 0, offset, 0)
+            offset = draw(st.sampled_from([0, 0, 0, 0, 1, 6, 8, 0x100, 0xFFF8]))
+            header = struct.pack("!BBHI", following, draw(st.integers(0, 255)), offset, 0)
         else:
-            length = draw(st.integers(0, 2))
+            length = draw(st.integers(0, 3))
             size = (length + 2) * 4 if kind == 51 else (length + 1) * 8
-            header = (bytes([following, length]) + bytes(6)).ljust(size, b"\0")[:size]
+            header = bytes([following, length]).ljust(size, b"\0")
         body, following = header + body, kind
-    return bytes([0x60, 0, 0, 0, 0, 60, following, 64]) + draw(six) + draw(six) + body
+    version = draw(st.sampled_from([0x60, 0x60, 0x60, 0x60, 0x40, 0x45, 0x70]))
+    return bytes([version, 0, 0, 0, 0, 60, following, 64]) + addresses + body
 
 
 @st.composite
-def frames(draw: st.DrawFn, ethernet: bool) -> bytes:
+def frames(
+    draw: st.DrawFn, ethernet: bool, centers: Sequence[Endpoint] = (), most_tags: int = 4
+) -> bytes:
+    """A packet as a tap sees it, now and then cut off anywhere."""
     body, kind = draw(
         st.one_of(
-            st.tuples(ipv4(), st.just(0x0800)),
-            st.tuples(ipv6(), st.just(0x86DD)),
+            st.tuples(ipv4(centers), st.just(0x0800)),
+            st.tuples(ipv6(centers), st.just(0x86DD)),
             st.tuples(st.binary(max_size=80), st.sampled_from([0x0800, 0x86DD, 0x0806])),
         )
     )
     if ethernet:
-        tags = draw(st.lists(st.sampled_from([0x8100, 0x88A8, 0x9100]), max_size=4))
-        head = b"".join(struct.pack("!HH", tag, 7) for tag in tags)
+        some = st.lists(st.sampled_from(TAGS), max_size=most_tags)
+        most = st.lists(st.sampled_from(TAGS), min_size=most_tags, max_size=most_tags)
+        head = b"".join(struct.pack("!HH", tag, 7) for tag in draw(st.one_of(some, some, most)))
         body = MAC + head + struct.pack("!H", kind) + body
-    cut = draw(st.one_of(st.just(len(body)), st.integers(0, len(body))))
-    return body[:cut]
+    whole = st.just(len(body))
+    # Where the cut tells: among the last headers, or anywhere.
+    near = st.integers(max(0, len(body) - 24), len(body))
+    return body[: draw(st.one_of(whole, whole, near, st.integers(0, len(body))))]

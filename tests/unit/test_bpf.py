@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from elftools.elf.elffile import ELFFile
+from hypothesis import given
+from hypothesis import strategies as st
 
 from wakizashi.model import Tally
 from wakizashi.probe.bpf import kernel, program
@@ -52,6 +54,48 @@ def test_maps_and_programs_are_those_that_pyelftools_reads() -> None:
 def test_what_is_no_object_is_said(content: bytes) -> None:
     with pytest.raises(ValueError, match="no little-endian eBPF object"):
         Object(content)
+
+
+def test_an_object_that_is_cut_off_anywhere_is_said() -> None:
+    for length in range(len(CONTENT)):
+        with pytest.raises(ValueError, match="traffic.bpf.o is (no|a damaged)"):
+            Object(CONTENT[:length])
+
+
+@given(st.lists(st.tuples(st.integers(0, len(CONTENT) - 1), st.integers(0, 255)), max_size=20))
+def test_a_damaged_object_is_read_or_said(damage: list[tuple[int, int]]) -> None:
+    content = bytearray(CONTENT)
+    for at, value in damage:
+        content[at] = value
+    said = "traffic.bpf.o is whole"
+    try:
+        Object(bytes(content))
+    except ValueError as error:
+        said = str(error)
+    assert said.startswith("traffic.bpf.o is ")
+
+
+@pytest.mark.parametrize("field", [40, 58, 60, 62])
+@pytest.mark.parametrize("value", [0, 1, 5, 0x7FFF, 0xFFFF])
+def test_a_section_table_that_leads_nowhere_is_said(field: int, value: int) -> None:
+    """Offset, row size, number of rows and the names' row, in the header."""
+    content = bytearray(CONTENT)
+    before = struct.unpack_from("<H", content, field)[0]
+    struct.pack_into("<H", content, field, value)
+    if value == before or field == 58:  # the size of a row is what elf(5) says it is
+        Object(bytes(content))
+        return
+    with pytest.raises(ValueError, match="traffic.bpf.o is a damaged"):
+        Object(bytes(content))
+
+
+@needs_root
+def test_auto_goes_on_when_the_object_is_damaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wakizashi.probe.bpf.traffic.Object", lambda: Object(CONTENT[:4_000]))
+    name, engine, (reason,) = choose("auto")
+    engine.close()
+    assert name == "ring"
+    assert reason == "ebpf: traffic.bpf.o is a damaged object; install the probe again"
 
 
 @needs_root
@@ -139,6 +183,20 @@ def test_without_the_capability_the_ways_to_grant_it_are_named() -> None:
     ):
         assert word in line
     assert "  ring   usable, chosen\n" in done.stdout
+
+
+@needs_root
+def test_the_two_capabilities_that_are_named_are_enough() -> None:
+    """Others, CAP_PERFMON above all, would permit the program what it may not need."""
+    keep = ["setpriv", "--bounding-set=-all,+net_raw,+bpf", "--inh-caps=-all"]
+    done = subprocess.run(
+        [*keep, sys.executable, "-m", "wakizashi.probe", "--check"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "  ebpf   usable, chosen\n" in done.stdout
 
 
 @needs_root

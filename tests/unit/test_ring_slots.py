@@ -1,18 +1,22 @@
 """Reading a ring that a fake kernel fills, in the layout of the real one."""
 
 import struct
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from wakizashi.model import Tally
 from wakizashi.probe import packet
 from wakizashi.probe.capture import Counts, FlowCounter
 from wakizashi.probe.ring import slots
-from wakizashi.probe.ring.slots import NETWORK_AT, OWN_BYTES, SLOT_BYTES, Ring
+from wakizashi.probe.ring.slots import OWN_BYTES, SLOT_BYTES, Ring
 
 MAC = b"\x02" * 12
+HEADERS = 52
+"""TPACKET2_HDRLEN: struct tpacket2_hdr and struct sockaddr_ll."""
 
 
 class FakeKernel:
@@ -30,19 +34,41 @@ class FakeKernel:
         status: int = struct.unpack_from("<I", self.memory, slot * SLOT_BYTES)[0]
         return status
 
-    def put(self, data: bytes, link: int = 14, tagged: bool = False, own: bool = False) -> bool:
-        """A packet whose network header lies ``link`` bytes behind its start; whether it fits."""
+    def put(
+        self,
+        data: bytes,
+        link: int = 14,
+        tagged: bool = False,
+        own: bool = False,
+        flags: int = 0,
+        ready: bool = True,
+    ) -> bool:
+        """A packet whose network header lies ``link`` bytes behind its start; whether it fits.
+
+        Unless ``ready``, all is written but the status, which comes last.
+        """
         if self.status(self.next) & slots.STATUS_USER:
             return False
         start = self.next * SLOT_BYTES
-        link_at = NETWORK_AT - link
+        network_at = -(-(HEADERS + max(link, 16)) // 16) * 16
+        link_at = network_at - link
         kept = data[:OWN_BYTES] if own else data[: SLOT_BYTES - link_at]
-        status = slots.STATUS_USER | (slots.STATUS_VLAN if tagged else 0)
         self.memory[start + link_at : start + link_at + len(kept)] = kept
-        struct.pack_into("<IIIHH", self.memory, start, 0, len(data), len(kept), link_at, NETWORK_AT)
-        self.status(self.next, status)
-        self.next = (self.next + 1) % self.count
+        struct.pack_into("<IIIHH", self.memory, start, 0, len(data), len(kept), link_at, network_at)
+        if ready:
+            self.status(self.next, slots.STATUS_USER | flags | (slots.STATUS_VLAN if tagged else 0))
+            self.next = (self.next + 1) % self.count
         return True
+
+
+class HastyKernel(Ring):
+    """A ring whose slots are written over as soon as they are given back."""
+
+    def _give_back(self, slots: NDArray[Any]) -> None:
+        super()._give_back(slots)
+        rest = slots.view("u1").reshape(len(slots), SLOT_BYTES)
+        assert not rest[:, :4].any(), "a slot was not given back"
+        rest[:, 4:] = 0x45
 
 
 def ip4(number: int, payload: int = 26) -> bytes:
@@ -186,6 +212,117 @@ packets = st.one_of(
     ),
     st.binary(min_size=14, max_size=100),
 )
+
+
+def test_only_the_slots_that_are_filled_are_read() -> None:
+    kernel = FakeKernel(128)
+    ring = Ring(kernel.memory, ethernet=True, max_flows=10)
+    assert not ring.pump(100)
+    assert ring.take() == Counts()
+    for _ in range(70):  # more than one look
+        kernel.put(frame(ip4(1)))
+    kernel.put(frame(ip4(2)), ready=False)
+    assert not ring.pump(100)
+    assert ring.take().flows == {key4(1): Tally(70, 70 * 60)}
+    assert not ring.pump(100)
+    assert ring.take() == Counts()
+    kernel.put(frame(ip4(3)))
+    assert not ring.pump(100)
+    assert ring.take().flows == {key4(3): Tally(1, 60)}
+    ring.close()
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_slot_is_given_back_only_once_it_is_counted(mixed: bool) -> None:
+    kernel = FakeKernel(64)
+    sent = [frame(ip4(n)) for n in range(20)]
+    if mixed:
+        sent += [frame(ip6(1), 0x86DD), frame(ip4(7), tags=b"\x81\0\0\7"), frame(b"", 0x0806)]
+    for data in sent:
+        kernel.put(data)
+    if mixed:
+        kernel.put(frame(ip4(1)), own=True, tagged=True)
+    ring = HastyKernel(kernel.memory, ethernet=True, max_flows=100)
+    ring.pump(1_000)
+    counts = ring.take()
+    ring.close()
+    expected = {key4(n): Tally(1, 60) for n in range(20)}
+    if mixed:
+        expected[key4(7)] += Tally(1, 64)
+        expected[(1).to_bytes(16) + (7).to_bytes(16)] = Tally(1, 64)
+        assert (counts.own, counts.non_ip) == (Tally(1, 64), Tally(1, 14))
+    assert counts.flows == expected
+
+
+def test_labels_before_the_ip_header_are_not_ip() -> None:
+    """MPLS: what stands at the network header is a label, even one that looks like a version."""
+    kernel = FakeKernel(64)
+    kernel.put(frame(b"\x45\x00\x11\x40" + ip4(1), 0x8847))
+    kernel.put(frame(b"\x60\x00\x11\x40" + ip6(1), 0x8848))
+    assert read(kernel).non_ip == Tally(2, 64 + 68)
+
+
+@pytest.mark.parametrize("link", [0, 14, 18, 22, 28, 30, 40])
+def test_however_long_the_link_header_is(link: int) -> None:
+    """Behind 28 bytes the network header lies elsewhere in the slot."""
+    kernel = FakeKernel(64)
+    tags = b"\x81\x00\x00\x07" * ((link - 14) // 4)
+    data = frame(ip4(3), tags=tags) if link else ip4(3)
+    kernel.put(data, link=link)
+    counts = read(kernel, ethernet=bool(link))
+    assert counts.flows == {key4(3): Tally(1, len(data))}
+
+
+# Status bits that say nothing here: copied, losing, no checksum yet, the tag's type, checksum valid.
+flags = st.sampled_from([0, 0x02, 0x04, 0x08, 0x40, 0x80])
+rounds = st.lists(
+    st.tuples(
+        st.lists(
+            st.tuples(
+                packets,
+                st.sampled_from([14, 14, 14, 18, 22, 30]),
+                st.booleans(),
+                st.integers(0, 9).map(lambda n: not n),
+                flags,
+            ),
+            max_size=12,
+        ),
+        st.integers(1, 16),
+    ),
+    max_size=10,
+)
+
+
+@settings(deadline=None)
+@given(rounds, st.booleans())
+def test_agrees_with_counting_one_by_one_round_and_round(
+    made: list[tuple[list[tuple[bytes, int, bool, bool, int]], int]], ethernet: bool
+) -> None:
+    """Slots that held other packets before, tags taken off, own packets, small budgets."""
+    kernel = FakeKernel(12)
+    ring = HastyKernel(kernel.memory, ethernet=ethernet, max_flows=1_000)
+    counter, own = FlowCounter(1_000, ()), Tally()
+    locate = packet.ethernet if ethernet else packet.raw_ip
+    for batch, budget in made:
+        for data, link, tagged, mine, more in batch:
+            seen = data if ethernet else data[14:]
+            if not seen:
+                continue
+            tagged = tagged and ethernet
+            mine = mine and len(seen) > OWN_BYTES
+            size = len(seen) + (4 if tagged else 0)
+            if kernel.put(seen, link if ethernet else 0, tagged, mine, more):
+                if mine:
+                    own += Tally(1, size)
+                else:
+                    counter.add(seen, len(seen), locate(seen, len(seen)), size)
+        ring.pump(budget)
+    while ring.pump(1_000):
+        pass
+    counts, expected = ring.take(), counter.take()
+    ring.close()
+    expected.own = own
+    assert counts == expected
 
 
 @settings(deadline=None)

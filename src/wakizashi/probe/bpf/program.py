@@ -36,7 +36,7 @@ class Object:
     """The compiled file, in memory.
 
     Raises:
-        ValueError: it is no object for the eBPF machine.
+        ValueError: it is no object for the eBPF machine, or not a whole one.
     """
 
     def __init__(self, content: bytes | None = None) -> None:
@@ -45,17 +45,21 @@ class Object:
         fields = _HEADER.unpack(content[: _HEADER.size].ljust(_HEADER.size, b"\0"))
         if fields[:3] != (b"\x7fELF", 2, 1) or fields[4] != _EM_BPF:
             raise ValueError(f"{OBJECT} is no little-endian eBPF object; run `make generate`")
-        start, count, names_at = fields[8], fields[14], fields[15]
-        rows = [_SECTION.unpack_from(content, start + i * _SECTION.size) for i in range(count)]
-        names = _cut(content, rows[names_at])
-        self._indexes = {_text(names, row[0]): i for i, row in enumerate(rows)}
-        self._sections = {name: _cut(content, rows[i]) for name, i in self._indexes.items()}
-        strings = _cut(content, rows[rows[self._indexes[".symtab"]][6]])
-        self._symbols = [
-            (_text(strings, name), section, value)
-            for name, _, _, section, value, _ in _SYMBOL.iter_unpack(self._sections[".symtab"])
-        ]
-        self.license = self._sections["license"]
+        try:
+            start, count, names_at = fields[8], fields[14], fields[15]
+            rows = [_SECTION.unpack_from(content, start + i * _SECTION.size) for i in range(count)]
+            names = _cut(content, rows[names_at])
+            self._indexes = {_text(names, row[0]): i for i, row in enumerate(rows)}
+            self._sections = {name: _cut(content, rows[i]) for name, i in self._indexes.items()}
+            strings = _cut(content, rows[rows[self._indexes[".symtab"]][6]])
+            self._symbols = [
+                (_text(strings, name), section, value)
+                for name, _, _, section, value, _ in _SYMBOL.iter_unpack(self._sections[".symtab"])
+            ]
+            self.license = self._sections["license"]
+        # What the parts of a file that is cut off or overwritten raise.
+        except (struct.error, IndexError, KeyError, ValueError) as error:
+            raise ValueError(f"{OBJECT} is a damaged object; install the probe again") from error
 
     def maps(self) -> dict[str, MapShape]:
         """The maps by name."""

@@ -133,8 +133,9 @@ INLINE int is_own(struct __sk_buff *skb, const struct key *key, u32 at)
 	}
 	if (next != TCP || load_bytes(skb, at, ports, sizeof ports))
 		return 0;
-	return is_endpoint(key->source, ports[0], version) ||
-	       is_endpoint(key->destination, ports[1], version);
+	/* Nothing forbids a packet the port 0, which stands for the host itself in the map. */
+	return (ports[0] && is_endpoint(key->source, ports[0], version)) ||
+	       (ports[1] && is_endpoint(key->destination, ports[1], version));
 }
 
 /* The tally of a flow that has none yet in this window, or OTHER where it may not begin. */

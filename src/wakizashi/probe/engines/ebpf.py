@@ -59,6 +59,8 @@ class EbpfEngine(Engine):
             return f"this kernel's verifier refuses the program: {error}"
         except OSError as error:
             return f"this kernel does not take the program: {error.strerror}"
+        except ValueError as error:  # a damaged installation; other engines need no object
+            return str(error)
         return None
 
     def _loaded(self) -> Traffic:
