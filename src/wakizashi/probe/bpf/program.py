@@ -58,7 +58,7 @@ class Object:
             ]
             self.license = self._sections["license"]
         # What the parts of a file that is cut off or overwritten raise.
-        except (struct.error, IndexError, KeyError, ValueError) as error:
+        except (struct.error, IndexError, KeyError, OverflowError, ValueError) as error:
             raise ValueError(f"{OBJECT} is a damaged object; install the probe again") from error
 
     def maps(self) -> dict[str, MapShape]:
