@@ -255,7 +255,7 @@ class Probe:
         if False in answers and True not in answers:  # taps were pumped until they were empty
             self._rest_until = time.monotonic() + self._engine.rest_seconds
 
-    def _cut(self) -> tuple[Window, Snapshot, Moment]:
+    def _cut(self, *, last: bool = False) -> tuple[Window, Snapshot, Moment]:
         for watched in self._watched.values():
             self._drain(watched.tap)
         snapshot = self._netlink.snapshot()
@@ -266,7 +266,8 @@ class Probe:
             if device is not None:
                 watched.device = device
                 self._take(watched, device.passed)
-            elif watched.missing:  # the news of its removal was missed, and its last counters
+            elif watched.missing or last:
+                # The news of its removal was missed, or comes too late, and its last counters.
                 self._drop(watched, watched.passed)
             else:
                 watched.missing = True
@@ -301,7 +302,7 @@ class Probe:
 
     def finish(self) -> Window | None:
         """Close the last window and all taps; the window, if the dump directory did not take it."""
-        window, _, _ = self._cut()
+        window, _, _ = self._cut(last=True)
         for watched in self._watched.values():
             watched.tap.close()
         self._engine.close()
@@ -366,24 +367,31 @@ def run(config: ProbeConfig, *, wait_for_devices: bool = False) -> None:
         )
         transmitter.start()
         transmitter.wake()
-        probe.run(stop)
-        _stop(probe, transmitter, dump, stats)
+        try:
+            probe.run(stop)
+        finally:  # capture that fails ends like one that is stopped: the open window is kept
+            _stop(probe, transmitter, dump, stats)
         if health is not None:
             health.close()
 
 
 def _stop(probe: Probe, transmitter: Transmitter, dump: Dump, stats: ProbeStats) -> None:
+    _log.info("stopping: delivering what waits, for %.0f s at most", STOP_SECONDS)
     deadline = time.monotonic() + STOP_SECONDS
     unsaved = probe.finish()
     transmitter.stop(deadline)
     if unsaved is not None and not transmitter.deliver_unsaved(wire.encode(unsaved)):
-        stats.lost_bytes = sum(flow.size for flow in unsaved.flows)
-        stats.lost_packets = sum(flow.packets for flow in unsaved.flows)
-        _log.critical(
-            "lost: %d bytes in %d packets of the last window: neither dumpDir nor center took it",
-            stats.lost_bytes,
-            stats.lost_packets,
-        )
+        try:
+            dump.save(unsaved)  # what was delivered meanwhile may have made room
+        except Retryable:
+            stats.lost_bytes = sum(flow.size for flow in unsaved.flows)
+            stats.lost_packets = sum(flow.packets for flow in unsaved.flows)
+            _log.critical(
+                "lost: %d bytes in %d packets of the last window: "
+                "neither dumpDir nor center took it",
+                stats.lost_bytes,
+                stats.lost_packets,
+            )
     waiting = len(dump.directory.pending())
     dump.directory.close()
     _log.info(

@@ -1,0 +1,146 @@
+"""The end of a probe, with a fake device: whatever comes together, the open window is kept."""
+
+import os
+import time
+from collections.abc import Collection
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from wakizashi import wire
+from wakizashi.errors import WakizashiError
+from wakizashi.lifecycle import StopSignal
+from wakizashi.model import DeviceLedger, Direction, Flow, Ledger, Tally, Window
+from wakizashi.probe import app
+from wakizashi.probe.capture import Counts, Endpoint, Engine, Limits, Tap
+from wakizashi.probe.config import ProbeConfig
+from wakizashi.probe.devices import ARPHRD_ETHER, Device, Netlink, Snapshot
+from wakizashi.probe.dump import Dump
+from wakizashi.probe.stats import ProbeStats
+from wakizashi.probe.transmit import Transmitter
+
+HERE, THERE = b"\x0a\0\0\1", b"\x0a\0\0\2"
+
+
+class FakeTap(Tap):
+    """Has counted two packets."""
+
+    def __init__(self) -> None:
+        self.counts = Counts(flows={HERE + THERE: Tally(2, 300)})
+
+    def fileno(self) -> int | None:
+        return None
+
+    def pump(self, budget: int) -> bool:
+        return False
+
+    def take(self) -> Counts:
+        taken, self.counts = self.counts, Counts()
+        return taken
+
+    def set_endpoints(self, endpoints: Collection[Endpoint]) -> None:
+        """Counts no own traffic."""
+
+    def close(self) -> None:
+        self.counts = Counts()
+
+
+class FakeEngine(Engine):
+    rank = 0
+
+    def obstacle(self) -> str | None:
+        return None
+
+    def open(self, device: Device, limits: Limits, endpoints: Collection[Endpoint]) -> Tap:
+        return FakeTap()
+
+
+class FakeNetlink(Netlink):
+    """One device, which a test takes away; the news of it never comes."""
+
+    def __init__(self) -> None:
+        self.devices = {1: Device(1, "eth7", ARPHRD_ETHER, True, Tally(), Tally(), HERE)}
+        self._quiet, self._end = os.pipe()
+
+    def fileno(self) -> int:
+        return self._quiet
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot(dict(self.devices), frozenset([HERE]))
+
+    def close(self) -> None:
+        os.close(self._quiet)
+        os.close(self._end)
+
+
+@pytest.fixture
+def netlink(monkeypatch: pytest.MonkeyPatch) -> FakeNetlink:
+    fake = FakeNetlink()
+    monkeypatch.setattr(app, "Netlink", lambda: fake)
+    monkeypatch.setattr(app, "choose", lambda _: ("fake", FakeEngine(), []))
+    return fake
+
+
+def kept(folder: Path) -> int:
+    """Bytes of traffic in the windows that wait."""
+    dump = Dump(folder, limit_bytes=10**6, auto_clear=True, stats=ProbeStats())
+    dump.open()
+    chunks = [dump.directory.read(entry) for entry in dump.directory.pending()]
+    dump.directory.close()
+    return sum(flow.size for window in chunks for flow in wire.decode(window or []).flows)
+
+
+def config(folder: Path) -> ProbeConfig:
+    return ProbeConfig(dumpDir=folder, centerAddr="127.0.0.1:1", uploadRetry=0)
+
+
+def test_device_that_goes_just_before_the_end_is_counted(
+    tmp_path: Path, netlink: FakeNetlink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(probe: app.Probe, stop: StopSignal) -> None:
+        netlink.devices.clear()
+
+    monkeypatch.setattr(app.Probe, "run", run)
+    app.run(config(tmp_path))
+    assert kept(tmp_path) == 300
+
+
+def test_capture_that_fails_keeps_the_open_window(
+    tmp_path: Path, netlink: FakeNetlink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(probe: app.Probe, stop: StopSignal) -> None:
+        raise WakizashiError("the kernel does not list its devices")
+
+    monkeypatch.setattr(app.Probe, "run", run)
+    with pytest.raises(WakizashiError, match="the kernel does not list"):
+        app.run(config(tmp_path))
+    assert kept(tmp_path) == 300
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_last_window_that_nobody_took_is_saved_where_there_is_room_by_now(
+    tmp_path: Path, room: bool
+) -> None:
+    stats = ProbeStats()
+    dump = Dump(tmp_path, limit_bytes=1, auto_clear=True, stats=stats)
+    dump.open()
+    flow = Flow(0, Direction.OUT, HERE, THERE, 300, 2)
+    device = DeviceLedger("eth7", HERE, Ledger(counted=Tally(2, 300)))
+
+    class FakeProbe:
+        def finish(self) -> Window:
+            return Window("p", 1000, 2000, 1, (), (device,), (flow,))
+
+    class FakeTransmitter:
+        def stop(self, deadline: float) -> None:
+            assert time.monotonic() < deadline
+            if room:
+                dump.directory.limit_bytes = 10**6
+
+        def deliver_unsaved(self, chunks: list[bytes]) -> bool:
+            return False
+
+    app._stop(cast(app.Probe, FakeProbe()), cast(Transmitter, FakeTransmitter()), dump, stats)
+    assert (stats.lost_bytes, stats.lost_packets) == ((0, 0) if room else (300, 2))
+    assert kept(tmp_path) == (300 if room else 0)
