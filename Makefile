@@ -23,6 +23,8 @@ help: ## this list
 
 # Made anew only when pyproject.toml changes.
 $(VENV)/runtime: pyproject.toml
+	@command -v $(PYTHON) >/dev/null \
+	  || { echo "there is no $(PYTHON): install Python 3.11 or later, or name one: make PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "$(PYTHON) is older than 3.11; name another: make PYTHON=python3.12"; exit 1; }
 	@rm -rf $(VENV)

@@ -22,6 +22,8 @@ LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.C
 
 REPEAT_SECONDS = 60.0
 
+_log = logging.getLogger(__name__)
+
 
 class _Formatter(logging.Formatter):
     converter = staticmethod(time.gmtime)
@@ -124,7 +126,7 @@ class HealthServer:
             WakizashiError: the port is taken, or not allowed.
         """
         try:
-            self._server = _server_class(self._host)(
+            self._server = _server_class(self._host, self._key)(
                 (self._host, self._port), _handler(self._routes)
             )
         except OSError as error:
@@ -148,7 +150,7 @@ def _state(trouble: str | None) -> tuple[int, bytes]:
 
 
 # http.server costs 10 MB of memory: it is imported where a port is configured, and not before.
-def _server_class(host: str) -> "type[http.server.ThreadingHTTPServer]":
+def _server_class(host: str, key: str) -> "type[http.server.ThreadingHTTPServer]":
     import http.server
     import socket
 
@@ -161,6 +163,11 @@ def _server_class(host: str) -> "type[http.server.ThreadingHTTPServer]":
             self.socket.bind(self.server_address)
             self.server_address = self.socket.getsockname()
             self.server_name, self.server_port = host, self.server_address[1]
+
+        def handle_error(self, request: object, client_address: object) -> None:
+            """A client that goes away early, as health checks do, is no news; else a traceback."""
+            level = logging.DEBUG if isinstance(sys.exception(), OSError) else logging.ERROR
+            _log.log(level, "%s: %s: %r", key, client_address, sys.exception())
 
     return Server
 
