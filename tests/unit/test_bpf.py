@@ -50,7 +50,18 @@ def test_maps_and_programs_are_those_that_pyelftools_reads() -> None:
         assert ours.program(name, fds) == bytes(code)
 
 
-@pytest.mark.parametrize("content", [b"", b"\x7fELF", bytes(100), b"hello" * 100])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x7fELF",
+        bytes(100),
+        b"hello" * 100,
+        CONTENT[:4] + b"\1" + CONTENT[5:],  # of 32 bits
+        CONTENT[:5] + b"\2" + CONTENT[6:],  # big-endian
+        CONTENT[:18] + struct.pack("<H", 62) + CONTENT[20:],  # for x86-64
+    ],
+)
 def test_what_is_no_object_is_said(content: bytes) -> None:
     with pytest.raises(ValueError, match="no little-endian eBPF object"):
         Object(content)
