@@ -147,12 +147,12 @@ def _nearly_own() -> Iterator[tuple[str, bool, bytes, Endpoint, bool]]:
     port = int.from_bytes(CENTER_FOUR[0][2:])
     yield "IPv4, header of four words", False, to_four(0x44), (CENTER_FOUR[0], port), False
     for version in (0, 4, 5, 6, 15):
-        for kind, made, center, right in (
+        for ether_type, made, center, right in (
             (b"\x08\x00", to_four(version << 4 | 5), CENTER_FOUR, 4),
             (b"\x86\xdd", to_six(first=version << 4), CENTER_SIX, 6),
         ):
-            name = f"EtherType {kind.hex()}, version {version}"
-            yield name, True, MAC + kind + made, center, version == right
+            name = f"EtherType {ether_type.hex()}, version {version}"
+            yield name, True, MAC + ether_type + made, center, version == right
     for other in (b"\x08\x06", b"\x88\x47", b"\x00\x2e"):
         yield f"EtherType {other.hex()}", True, MAC + other + to_four(), CENTER_FOUR, False
 
