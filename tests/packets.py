@@ -1,7 +1,7 @@
 """Packets as Hypothesis strategies: what links carry, and what they should not."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from hypothesis import strategies as st
 
@@ -102,3 +102,60 @@ def frames(
     # Where the cut tells: among the last headers, or anywhere.
     near = st.integers(max(0, len(body) - 24), len(body))
     return body[: draw(st.one_of(whole, whole, near, st.integers(0, len(body))))]
+
+
+CENTER_FOUR, CENTER_SIX = (bytes([10, 0, 0, 9]), 10_080), (b"\xfd" + bytes(15), 10_080)
+
+
+def to_four(first: int = 0x45, fragment: int = 0, port: int = CENTER_FOUR[1]) -> bytes:
+    """TCP over IPv4 from 0.0.0.0 to the center."""
+    head = bytes([first, 0, 0, 60, 0, 0]) + struct.pack("!H", fragment) + b"\x40\x06" + bytes(6)
+    return head + CENTER_FOUR[0] + struct.pack("!HH", 999, port) + bytes(16)
+
+
+def to_six(chain: Sequence[int] = (), first: int = 0x60, fragment: int = 0) -> bytes:
+    """TCP over IPv6 from :: to the center, behind extension headers of 8 bytes each."""
+    body = struct.pack("!HH", 999, CENTER_SIX[1]) + bytes(16)
+    following = 6
+    for kind in reversed(chain):
+        middle = fragment if kind == 44 else 0
+        body = struct.pack("!BBHI", following, 0, middle, 0) + body
+        following = kind
+    return bytes([first, 0, 0, 0, 0, 60, following, 64]) + bytes(16) + CENTER_SIX[0] + body
+
+
+def _nearly_own() -> Iterator[tuple[str, bool, bytes, Endpoint, bool]]:
+    for fragment in (0, 0x2000, 0x4000, 0x8000, 1, 8, 0x80, 0x100, 0x1000, 0x1FFF):
+        made = to_four(fragment=fragment)
+        yield f"IPv4, fragment {fragment:#x}", False, made, CENTER_FOUR, not fragment & 0x1FFF
+    for fragment in (0, 1, 6, 8, 0x10, 0x80, 0x100, 0x1000, 0x8000, 0xFFF8):
+        made = to_six([44], fragment=fragment)
+        yield f"IPv6, fragment {fragment:#x}", False, made, CENTER_SIX, not fragment & 0xFFF8
+    for kind in EXTENSIONS:
+        yield f"IPv6, extension {kind}", False, to_six([kind]), CENTER_SIX, True
+        for length in (1, 2, 4):  # of an AH in words less two, of the others in eights less one
+            size = 8 if kind == 44 else (length + 2) * 4 if kind == 51 else (length + 1) * 8
+            made = to_six([kind])
+            made = made[:40] + bytes([6, length]).ljust(size, b"\0") + made[48:]
+            yield f"IPv6, extension {kind}, length {length}", False, made, CENTER_SIX, True
+    for kind in (1, 4, 41, 50, 59, 61, 253):
+        yield f"IPv6, no extension {kind}", False, to_six([kind]), CENTER_SIX, False
+    for protocol in (0, 1, 17, 47, 50, 132, 255):
+        made = to_four()[:9] + bytes([protocol]) + to_four()[10:]
+        yield f"IPv4, protocol {protocol}", False, made, CENTER_FOUR, False
+    # In a header of four words the destination address would stand where the ports are looked for.
+    port = int.from_bytes(CENTER_FOUR[0][2:])
+    yield "IPv4, header of four words", False, to_four(0x44), (CENTER_FOUR[0], port), False
+    for version in (0, 4, 5, 6, 15):
+        for ether_type, made, center, right in (
+            (b"\x08\x00", to_four(version << 4 | 5), CENTER_FOUR, 4),
+            (b"\x86\xdd", to_six(first=version << 4), CENTER_SIX, 6),
+        ):
+            name = f"EtherType {ether_type.hex()}, version {version}"
+            yield name, True, MAC + ether_type + made, center, version == right
+    for other in (b"\x08\x06", b"\x88\x47", b"\x00\x2e"):
+        yield f"EtherType {other.hex()}", True, MAC + other + to_four(), CENTER_FOUR, False
+
+
+NEARLY_OWN = list(_nearly_own())
+"""Name, whether it is Ethernet, packet, center, and whether it is own."""

@@ -7,14 +7,23 @@ nothing left; and it runs on interface 1. No tag is taken off there: tests/contr
 """
 
 import os
-import struct
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.packets import MAC, endpoints, frames
+from tests.packets import (
+    CENTER_FOUR,
+    CENTER_SIX,
+    MAC,
+    NEARLY_OWN,
+    endpoints,
+    frames,
+    to_four,
+    to_six,
+)
+from wakizashi.model import Tally
 from wakizashi.probe import packet
 from wakizashi.probe.bpf import kernel
 from wakizashi.probe.bpf.traffic import Kind, Traffic
@@ -25,9 +34,6 @@ INTERFACE = 1
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 and "CI" not in os.environ, reason="bpf(2) needs root"
 )
-
-
-CENTER_FOUR, CENTER_SIX = (bytes([10, 0, 0, 9]), 10_080), (b"\xfd" + bytes(15), 10_080)
 
 
 @pytest.fixture(scope="module")
@@ -77,15 +83,18 @@ def test_agrees_with_counting_one_by_one(
     assert counted(traffic) == counter.take()
 
 
-def to_four(port: int) -> bytes:
-    head = b"\x45" + bytes(8) + b"\x06" + bytes(6) + CENTER_FOUR[0]
-    return head + struct.pack("!HH", 999, port) + bytes(16)
-
-
-def to_six(extensions: int) -> bytes:
-    chain = b"".join(bytes([60 if n else 6]) + bytes(7) for n in reversed(range(extensions)))
-    head = b"\x60" + bytes(5) + bytes([60 if extensions else 6, 64]) + bytes(16) + CENTER_SIX[0]
-    return head + chain + struct.pack("!HH", 999, CENTER_SIX[1]) + bytes(16)
+@pytest.mark.parametrize(
+    ("ethernet", "made", "center", "own"),
+    [case[1:] for case in NEARLY_OWN],
+    ids=[case[0] for case in NEARLY_OWN],
+)
+def test_what_is_nearly_own(
+    traffic: Traffic, ethernet: bool, made: bytes, center: Endpoint, own: bool
+) -> None:
+    traffic.set_endpoints([center])
+    counted(traffic)
+    count(traffic, made, ethernet)
+    assert counted(traffic).own == (Tally(1, len(made)) if own else Tally())
 
 
 @pytest.mark.parametrize("port", [0, 1, 10_080, 10_081, 65_535])
@@ -93,14 +102,14 @@ def test_only_the_port_of_the_center_is_own(traffic: Traffic, port: int) -> None
     """Port 0 stands for the host itself in the map of endpoints; a packet may have it."""
     traffic.set_endpoints([CENTER_FOUR])
     counted(traffic)
-    count(traffic, to_four(port), False)
+    count(traffic, to_four(port=port), False)
     assert counted(traffic).own.packets == (port == CENTER_FOUR[1])
 
 
 @pytest.mark.parametrize("tags", [0, 4, 5, 8, 9])
 def test_up_to_eight_tags_are_looked_behind(traffic: Traffic, tags: int) -> None:
     """Known and meant: an IP packet with more of them is not taken for one."""
-    made = MAC + b"\x81\x00\x00\x07" * tags + b"\x08\x00" + to_four(1)
+    made = MAC + b"\x81\x00\x00\x07" * tags + b"\x08\x00" + to_four()
     traffic.set_endpoints([])
     counted(traffic)
     count(traffic, made, True)
@@ -113,6 +122,24 @@ def test_up_to_eight_extension_headers_are_looked_behind(traffic: Traffic, exten
     """Known and meant: own packets with more of them count as a flow. The probe sends none such."""
     traffic.set_endpoints([CENTER_SIX])
     counted(traffic)
-    count(traffic, to_six(extensions), False)
+    count(traffic, to_six([60] * extensions), False)
     counts = counted(traffic)
     assert (counts.own.packets, counts.counted.packets) == ((1, 0) if extensions <= 8 else (0, 1))
+
+
+@pytest.mark.parametrize("max_flows", [0, 1, 5, 100])
+def test_flows_beyond_the_most_are_counted_in_other(traffic: Traffic, max_flows: int) -> None:
+    """Own packets are told apart without a flow of their own as well."""
+    traffic.set_endpoints([CENTER_FOUR])
+    counted(traffic, max_flows)
+    counter = FlowCounter(max_flows, [CENTER_FOUR])
+    for _ in range(2):
+        for number in range(20):
+            made = to_four()[:12] + number.to_bytes(4) + bytes([10, 0, 0, 1]) + to_four()[20:]
+            for one in (made, to_four()):
+                counter.add(one, len(one), 0, len(one))
+                count(traffic, one, False)
+    counts = counted(traffic)
+    assert counts == counter.take()
+    assert (counts.counted.packets, counts.own.packets) == (40, 40)
+    assert (OTHER in counts.flows) == (max_flows < 21)

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.packets import MAC, endpoints, frames
+from tests.packets import (
+    CENTER_FOUR,
+    CENTER_SIX,
+    MAC,
+    NEARLY_OWN,
+    endpoints,
+    frames,
+    to_four,
+    to_six,
+)
 from wakizashi.probe import packet
 from wakizashi.probe.capture import Endpoint, FlowCounter
 from wakizashi.probe.ring.filter import MAX_INSTRUCTIONS, build
@@ -120,21 +129,21 @@ def test_no_packet_is_left_out(made: bytes, ethernet: bool) -> None:
     assert run(program, made) in (OWN_BYTES, SLOT_BYTES)
 
 
-CENTER_FOUR, CENTER_SIX = (bytes([10, 0, 0, 9]), 10_080), (b"\xfd" + bytes(15), 10_080)
-PORTS = struct.pack("!HH", 999, 10_080) + bytes(16)
-TO_FOUR = b"\x45" + bytes(8) + b"\x06" + bytes(6) + CENTER_FOUR[0] + PORTS
-
-
-def to_six(extensions: int) -> bytes:
-    chain = b"".join(bytes([60 if n else 6]) + bytes(7) for n in reversed(range(extensions)))
-    first = 60 if extensions else 6
-    return b"\x60" + bytes(5) + bytes([first, 64]) + bytes(16) + CENTER_SIX[0] + chain + PORTS
+@pytest.mark.parametrize(
+    ("ethernet", "made", "center", "own"),
+    [case[1:] for case in NEARLY_OWN],
+    ids=[case[0] for case in NEARLY_OWN],
+)
+def test_what_is_nearly_own(ethernet: bool, made: bytes, center: Endpoint, own: bool) -> None:
+    expected = OWN_BYTES if own else SLOT_BYTES
+    assert verdict([center], made, ethernet) == expected
+    assert run(decode(build([center], ethernet=ethernet)), made) == expected
 
 
 @pytest.mark.parametrize("tags", range(7))
 def test_up_to_four_tags_are_looked_behind(tags: int) -> None:
     """Known and meant: own packets with more tags count as a flow. The probe sends none such."""
-    made = MAC + b"\x81\x00\x00\x07" * tags + b"\x08\x00" + TO_FOUR
+    made = MAC + b"\x81\x00\x00\x07" * tags + b"\x08\x00" + to_four()
     program = decode(build([CENTER_FOUR], ethernet=True))
     assert verdict([CENTER_FOUR], made, True) == OWN_BYTES
     assert run(program, made) == (OWN_BYTES if tags <= 4 else SLOT_BYTES)
@@ -144,7 +153,7 @@ def test_up_to_four_tags_are_looked_behind(tags: int) -> None:
 @pytest.mark.parametrize("ethernet", [True, False])
 def test_up_to_eight_extension_headers_are_looked_behind(extensions: int, ethernet: bool) -> None:
     """Known and meant, as with tags."""
-    made = (MAC + b"\x86\xdd" if ethernet else b"") + to_six(extensions)
+    made = (MAC + b"\x86\xdd" if ethernet else b"") + to_six([60] * extensions)
     program = decode(build([CENTER_SIX], ethernet=ethernet))
     assert verdict([CENTER_SIX], made, ethernet) == OWN_BYTES
     assert run(program, made) == (OWN_BYTES if extensions <= 8 else SLOT_BYTES)
@@ -153,7 +162,7 @@ def test_up_to_eight_extension_headers_are_looked_behind(extensions: int, ethern
 def test_each_word_of_an_address_and_the_port_matter() -> None:
     six = decode(build([CENTER_SIX], ethernet=False))
     four = decode(build([CENTER_FOUR], ethernet=False))
-    for program, made, first in ((four, TO_FOUR, 16), (six, to_six(0), 24)):
+    for program, made, first in ((four, to_four(), 16), (six, to_six(), 24)):
         assert run(program, made) == OWN_BYTES
         behind = first + (4 if first == 16 else 16)
         for at in [*range(first, behind), behind + 2, behind + 3]:

@@ -254,6 +254,50 @@ def test_a_slot_is_given_back_only_once_it_is_counted(mixed: bool) -> None:
     assert counts.flows == expected
 
 
+def test_a_slot_that_is_still_being_filled_holds_up_those_behind_it() -> None:
+    """Two processors fill slots at once; the later one may be ready first."""
+    kernel = FakeKernel(64)
+    for number in range(6):
+        kernel.put(frame(ip4(number)))
+    kernel.status(2, slots.STATUS_KERNEL)
+    ring = Ring(kernel.memory, ethernet=True, max_flows=10)
+    assert not ring.pump(100)
+    assert set(ring.take().flows) == {key4(0), key4(1)}
+    assert kernel.status(3) == slots.STATUS_USER, "it was not counted yet"
+    kernel.status(2, slots.STATUS_USER)
+    assert not ring.pump(100)
+    assert set(ring.take().flows) == {key4(n) for n in (2, 3, 4, 5)}
+    ring.close()
+
+
+@pytest.mark.parametrize("link", [0, 14, 18, 22])
+@pytest.mark.parametrize(("kind", "whole", "least"), [(0x0800, ip4(5), 20), (0x86DD, ip6(5), 40)])
+def test_a_header_that_is_cut_off_is_not_made_whole_by_the_packet_before(
+    link: int, kind: int, whole: bytes, least: int
+) -> None:
+    tags = b"\x81\x00\x00\x07" * ((link - 14) // 4)
+    head = frame(b"", kind, tags) if link else b""
+    for length in range(1, least + 1):
+        kernel = FakeKernel(1)
+        ring = Ring(kernel.memory, ethernet=bool(link), max_flows=10)
+        kernel.put(head + whole, link=link)
+        ring.pump(10)
+        ring.take()
+        kernel.put(head + whole[:length], link=link)
+        ring.pump(10)
+        counts = ring.take()
+        ring.close()
+        expected = (0, 1) if length < least else (1, 0)
+        assert (counts.counted.packets, counts.non_ip.packets) == expected, length
+
+
+def test_what_looks_like_ip_behind_a_long_link_header_is_not() -> None:
+    """There the network header does not lie where plain packets have it, but other bytes do."""
+    kernel = FakeKernel(64)
+    kernel.put(frame(bytes(8) + b"\x08\x00" + ip4(1), 0x88CC), link=40)
+    assert read(kernel).non_ip == Tally(1, 14 + 10 + 46)
+
+
 def test_labels_before_the_ip_header_are_not_ip() -> None:
     """MPLS: what stands at the network header is a label, even one that looks like a version."""
     kernel = FakeKernel(64)
