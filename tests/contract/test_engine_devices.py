@@ -17,9 +17,19 @@ import pytest
 
 from tests.namespaces import device_named, enter, ip, pair, wait
 from wakizashi.model import Tally
-from wakizashi.probe.capture import OTHER, Counts, Engine, Limits, Tap, engine_names, load_engine
+from wakizashi.probe.capture import (
+    OTHER,
+    CaptureError,
+    Counts,
+    Engine,
+    Limits,
+    Tap,
+    engine_names,
+    load_engine,
+)
 from wakizashi.probe.devices import ETHERNET_HEADER_BYTES
 from wakizashi.probe.packet_socket import ETH_P_ALL
+from wakizashi.probe.transmit import MAX_ADDRESSES
 
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
 
@@ -280,3 +290,28 @@ def test_what_finds_no_room_is_counted(name: str, watched: list[Watch]) -> None:
     assert passed.packets == 5_000
     assert counts.counted.packets + counts.dropped_packets == passed.packets
     assert (counts.dropped_packets == 0) == (name == "ebpf")
+
+
+def test_addresses_of_the_center_for_which_the_kernel_has_no_room(
+    name: str, watched: list[Watch]
+) -> None:
+    """Only the classic filter is charged to the socket's option memory."""
+    pair()
+    watched.append(watch := Watch(name, "eth0"))
+    tap = watch.taps["eth0"]
+    center = (socket.inet_aton("10.1.0.1"), 5)
+    tap.set_endpoints([center])
+    many = [(b"\xfd" + bytes(14) + bytes([number]), 5) for number in range(MAX_ADDRESSES)]
+    limit = Path("/proc/sys/net/core/optmem_max")
+    before = limit.read_text()
+    limit.write_text("2048")
+    try:
+        if name == "ring":
+            with pytest.raises(CaptureError, match=r"centerAddr: .*raise net\.core\.optmem_max"):
+                tap.set_endpoints(many)
+        else:
+            tap.set_endpoints([center, *many[1:]])
+    finally:
+        limit.write_text(before)
+    send("veth01", [frame(1, protocol=6)])
+    assert watch.until("eth0", 1).own.packets == 1, "the addresses from before still hold"

@@ -1,6 +1,7 @@
 """The end of a probe, with a fake device: whatever comes together, the open window is kept."""
 
 import os
+import threading
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -9,11 +10,11 @@ from typing import cast
 import pytest
 
 from wakizashi import wire
-from wakizashi.errors import WakizashiError
+from wakizashi.errors import Retryable, WakizashiError
 from wakizashi.lifecycle import StopSignal
 from wakizashi.model import DeviceLedger, Direction, Flow, Ledger, Tally, Window
 from wakizashi.probe import app
-from wakizashi.probe.capture import Counts, Endpoint, Engine, Limits, Tap
+from wakizashi.probe.capture import CaptureError, Counts, Endpoint, Engine, Limits, Tap
 from wakizashi.probe.config import ProbeConfig
 from wakizashi.probe.devices import ARPHRD_ETHER, Device, Netlink, Snapshot
 from wakizashi.probe.dump import Dump
@@ -144,3 +145,38 @@ def test_last_window_that_nobody_took_is_saved_where_there_is_room_by_now(
     app._stop(cast(app.Probe, FakeProbe()), cast(Transmitter, FakeTransmitter()), dump, stats)
     assert (stats.lost_bytes, stats.lost_packets) == ((0, 0) if room else (300, 2))
     assert kept(tmp_path) == (300 if room else 0)
+
+
+def test_addresses_that_capture_can_not_leave_out_are_not_connected_to(
+    tmp_path: Path, netlink: FakeNetlink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: FakeTap, endpoints: Collection[Endpoint]) -> None:
+        raise CaptureError("no room")
+
+    dump = Dump(tmp_path, limit_bytes=10**6, auto_clear=True, stats=ProbeStats())
+    dump.open()
+    probe = app.Probe(
+        config(tmp_path), FakeEngine(), dump, netlink, ProbeStats(), on_window=lambda: None
+    )
+    probe.open_devices()
+    told: list[str] = []
+
+    def announce(port: int) -> None:
+        try:
+            probe.announce(frozenset([(HERE, port)]))
+        except Retryable as error:
+            told.append(str(error))
+
+    for port in (1, 1, 2):  # refused, refused again, taken
+        if port == 2:
+            monkeypatch.undo()
+        else:
+            monkeypatch.setattr(FakeTap, "set_endpoints", refuse)
+        asking = threading.Thread(target=announce, args=(port,))
+        asking.start()
+        while asking.is_alive():
+            probe.step(0.01)
+        asking.join()
+    assert told == ["no room; not connecting to the center"] * 2
+    probe.finish()
+    dump.directory.close()

@@ -13,7 +13,7 @@ import selectors
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from wakizashi import wire
@@ -63,6 +63,15 @@ class _Watched:
     """Not among the host's devices when the last window closed."""
 
 
+@dataclass(slots=True)
+class _Announcement:
+    """What the delivery thread wants left out, and the capture thread's answer."""
+
+    endpoints: frozenset[Endpoint]
+    done: threading.Event = field(default_factory=threading.Event)
+    trouble: str = ""
+
+
 class Probe:
     """Captures, closes windows, and saves them. All methods but ``announce`` on one thread."""
 
@@ -92,8 +101,7 @@ class Probe:
         self._refused: dict[int, bool] = {}
         """Devices that could not be captured, and whether they were up then."""
         self._endpoints: frozenset[Endpoint] = frozenset()
-        self._announced: queue.SimpleQueue[tuple[frozenset[Endpoint], threading.Event]]
-        self._announced = queue.SimpleQueue()
+        self._announced: queue.SimpleQueue[_Announcement] = queue.SimpleQueue()
         self._bell, self._ring = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._listen(self._bell, self._hear)
         name, tags = config.probe_name(), tuple(sorted(config.tags.items()))
@@ -120,29 +128,34 @@ class Probe:
         """From another thread: leave these endpoints out; returns once that holds.
 
         Raises:
-            Retryable: the capture loop does not answer.
+            Retryable: the capture loop does not answer, or an engine can't.
         """
-        done = threading.Event()
-        self._announced.put((endpoints, done))
+        announcement = _Announcement(endpoints)
+        self._announced.put(announcement)
         os.write(self._ring, b"x")
         deadline = time.monotonic() + STUCK_SECONDS
-        while not self._finished and not done.wait(0.1):
+        while not self._finished and not announcement.done.wait(0.1):
             if time.monotonic() > deadline:
                 raise Retryable("capture is stuck; not connecting to an address of the center")
+        if announcement.trouble:
+            raise Retryable(f"{announcement.trouble}; not connecting to the center")
 
     def _hear(self) -> None:
         os.read(self._bell, 4096)
         while not self._announced.empty():
-            endpoints, done = self._announced.get()
-            self.set_endpoints(endpoints)
-            done.set()
+            announcement = self._announced.get()
+            try:
+                self.set_endpoints(announcement.endpoints)
+            except CaptureError as error:
+                announcement.trouble = str(error)
+            announcement.done.set()
 
     def set_endpoints(self, endpoints: frozenset[Endpoint]) -> None:
         """Leave out TCP to and from these."""
         if endpoints != self._endpoints:
-            self._endpoints = endpoints
             for watched in self._watched.values():
                 watched.tap.set_endpoints(endpoints)
+            self._endpoints = endpoints
 
     # -- devices -----------------------------------------------------------------------------
 

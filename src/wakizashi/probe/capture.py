@@ -180,7 +180,11 @@ class Tap(ABC):
 
     @abstractmethod
     def set_endpoints(self, endpoints: Collection[Endpoint]) -> None:
-        """From now on leave out TCP from and to these."""
+        """From now on leave out TCP from and to these.
+
+        Raises:
+            CaptureError: the kernel has no room for them; the ones before still hold.
+        """
 
     @abstractmethod
     def close(self) -> None:

@@ -37,6 +37,14 @@ def refusal(device: Device, error: OSError) -> CaptureError:
     return CaptureError(f"networkDevs: {device.name}: can't capture it: {error.strerror}")
 
 
+def no_room(error: OSError) -> CaptureError:
+    """The message for addresses of the center that the kernel would not take."""
+    return CaptureError(
+        f"centerAddr: can't tell the kernel to leave out the center's addresses: {error.strerror}; "
+        "raise net.core.optmem_max, or give centerAddr a name with fewer addresses"
+    )
+
+
 def count_loopback_once(descriptor: socket.socket, device: Device) -> None:
     """Loopback packets pass a tap on the way out and on the way in: leave out the first.
 

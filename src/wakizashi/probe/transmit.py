@@ -44,8 +44,9 @@ BACKOFF_SECONDS = (0.2, 5.0)
 REMEMBER_SECONDS = 120.0
 """How long packets of an address that the name no longer has still count as own."""
 
-MAX_ADDRESSES = 64
-"""Most addresses of the center to know of: what a capture engine has to compare with."""
+MAX_ADDRESSES = 32
+"""Most addresses of the center to know of: what a capture engine has to compare with. A classic
+filter for more does not fit into 20 KiB, which is net.core.optmem_max on older kernels."""
 
 _OPTIONS = (
     ("grpc.enable_http_proxy", 0),

@@ -90,14 +90,20 @@ class EbpfEngine(Engine):
         except kernel.Refused as error:
             self.forget(device.index)
             raise CaptureError(f"networkDevs: {device.name}: {error}") from error
+        except CaptureError:
+            self.forget(device.index)
+            raise
 
     def set_endpoints(self, endpoints: Collection[Endpoint]) -> None:
         """Replace the center's endpoints for all taps; packets counted before stay counted so."""
         if self._endpoints != frozenset(endpoints):
-            self._endpoints = frozenset(endpoints)
             traffic = self._loaded()
-            traffic.set_endpoints(endpoints)
-            self._swap(traffic)  # a flow's relation to the endpoints is decided when it begins
+            try:
+                traffic.set_endpoints(endpoints)
+                self._swap(traffic)  # a flow's relation to the endpoints is decided as it begins
+            except OSError as error:
+                raise packet_socket.no_room(error) from error
+            self._endpoints = frozenset(endpoints)
 
     def cut(self) -> None:
         """End the window of all taps and read it."""

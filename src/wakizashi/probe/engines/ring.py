@@ -77,11 +77,11 @@ class RingTap(Tap):
                 ),
             )
             packet_socket.count_loopback_once(self._socket, device)
-            self._attach(endpoints)
+            self.set_endpoints(endpoints)
             self._memory = mmap.mmap(self._socket.fileno(), blocks * BLOCK_BYTES)
             self._ring = Ring(self._memory, ethernet=self._ethernet, max_flows=limits.max_flows)
             self._socket.bind((device.name, packet_socket.ETH_P_ALL))
-        except OSError:
+        except (OSError, CaptureError):
             self._socket.close()
             raise
 
@@ -113,7 +113,10 @@ class RingTap(Tap):
 
     def set_endpoints(self, endpoints: Collection[Endpoint]) -> None:
         """Replace the center's endpoints."""
-        self._attach(endpoints)
+        try:
+            self._attach(endpoints)
+        except OSError as error:
+            raise packet_socket.no_room(error) from error
 
     def close(self) -> None:
         """Close the socket and unmap the ring."""
