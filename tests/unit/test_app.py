@@ -18,6 +18,7 @@ from wakizashi.probe.capture import CaptureError, Counts, Endpoint, Engine, Limi
 from wakizashi.probe.config import ProbeConfig
 from wakizashi.probe.devices import ARPHRD_ETHER, Device, Netlink, Snapshot
 from wakizashi.probe.dump import Dump
+from wakizashi.probe.loop import Probe
 from wakizashi.probe.stats import ProbeStats
 from wakizashi.probe.transmit import Transmitter
 
@@ -99,10 +100,10 @@ def config(folder: Path) -> ProbeConfig:
 def test_device_that_goes_just_before_the_end_is_counted(
     tmp_path: Path, netlink: FakeNetlink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def run(probe: app.Probe, stop: StopSignal) -> None:
+    def run(probe: Probe, stop: StopSignal) -> None:
         netlink.devices.clear()
 
-    monkeypatch.setattr(app.Probe, "run", run)
+    monkeypatch.setattr(Probe, "run", run)
     app.run(config(tmp_path))
     assert kept(tmp_path) == 300
 
@@ -110,10 +111,10 @@ def test_device_that_goes_just_before_the_end_is_counted(
 def test_capture_that_fails_keeps_the_open_window(
     tmp_path: Path, netlink: FakeNetlink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def run(probe: app.Probe, stop: StopSignal) -> None:
+    def run(probe: Probe, stop: StopSignal) -> None:
         raise WakizashiError("the kernel does not list its devices")
 
-    monkeypatch.setattr(app.Probe, "run", run)
+    monkeypatch.setattr(Probe, "run", run)
     with pytest.raises(WakizashiError, match="the kernel does not list"):
         app.run(config(tmp_path))
     assert kept(tmp_path) == 300
@@ -142,7 +143,7 @@ def test_last_window_that_nobody_took_is_saved_where_there_is_room_by_now(
         def deliver_unsaved(self, chunks: list[bytes]) -> bool:
             return False
 
-    app._stop(cast(app.Probe, FakeProbe()), cast(Transmitter, FakeTransmitter()), dump, stats)
+    app._stop(cast(Probe, FakeProbe()), cast(Transmitter, FakeTransmitter()), dump, stats)
     assert (stats.lost_bytes, stats.lost_packets) == ((0, 0) if room else (300, 2))
     assert kept(tmp_path) == (300 if room else 0)
 
@@ -155,7 +156,7 @@ def test_addresses_that_capture_can_not_leave_out_are_not_connected_to(
 
     dump = Dump(tmp_path, limit_bytes=10**6, auto_clear=True, stats=ProbeStats())
     dump.open()
-    probe = app.Probe(
+    probe = Probe(
         config(tmp_path), FakeEngine(), dump, netlink, ProbeStats(), on_window=lambda: None
     )
     probe.open_devices()
