@@ -285,7 +285,7 @@ def test_results_come_back_from_their_file(tmp_path: Path) -> None:
 
 
 def test_the_same_results_are_the_same_picture() -> None:
-    pytest.importorskip("matplotlib", reason="only `make bench-capture` installs it")
+    pytest.importorskip("matplotlib", reason="matplotlib comes with the extras bench and dev")
     from bench.capture.plot import draw
 
     picture = draw(series())
