@@ -126,8 +126,6 @@ def test_items_in_batches_and_one_by_one_are_the_same() -> None:
         assert len(list(table.items())) == 1
         with pytest.raises(FileNotFoundError):
             table.delete(next(iter(expected)))
-        with pytest.raises(FileExistsError):
-            table.update(list(expected)[3_999], bytes(8), kernel.NOEXIST)
     finally:
         table.close()
 

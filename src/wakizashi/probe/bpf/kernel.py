@@ -14,9 +14,8 @@ import struct
 import sys
 from collections.abc import Iterator
 
-HASH, ARRAY_OF_MAPS = 1, 12
+HASH = 1
 NO_PREALLOC = 1
-NOEXIST = 1
 
 _MAP_CREATE, _LOOKUP, _UPDATE, _DELETE, _NEXT_KEY, _PROG_LOAD, _TEST_RUN = 0, 1, 2, 3, 4, 5, 10
 _LOOKUP_BATCH = 24
@@ -97,20 +96,20 @@ class Map:
             os.close(self.fd)
             self.fd = -1
 
-    def update(self, key: bytes, value: bytes, flags: int = 0) -> None:
+    def update(self, key: bytes, value: bytes) -> None:
         """Set a value; of an array of maps it returns when no program uses the replaced map."""
-        self._element(_UPDATE, key, value, flags)
+        self._element(_UPDATE, key, value)
 
     def delete(self, key: bytes) -> None:
         """Remove a key that is there."""
         buffer = ctypes.create_string_buffer(key, self._key_bytes)
         _bpf(_DELETE, struct.pack("=IxxxxQ", self.fd, ctypes.addressof(buffer)))
 
-    def _element(self, command: int, key: bytes, value: bytes, flags: int = 0) -> bytes:
+    def _element(self, command: int, key: bytes, value: bytes) -> bytes:
         key_buffer = ctypes.create_string_buffer(key, self._key_bytes)
         value_buffer = ctypes.create_string_buffer(value, self._value_bytes)
         addresses = ctypes.addressof(key_buffer), ctypes.addressof(value_buffer)
-        _bpf(command, struct.pack("=IxxxxQQQ", self.fd, *addresses, flags))
+        _bpf(command, struct.pack("=IxxxxQQQ", self.fd, *addresses, 0))
         return value_buffer.raw
 
     def items(self, batch: int = 4_096) -> Iterator[tuple[bytes, bytes]]:
