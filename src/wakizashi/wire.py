@@ -12,6 +12,7 @@ they lie there.
 import re
 import struct
 from collections.abc import Sequence
+from operator import gt
 
 from google.protobuf.message import DecodeError
 
@@ -54,7 +55,9 @@ RESERVED_TAGS = frozenset(
 _NAME = re.compile(rf"[^\x00-\x1f\x7f\\\ud800-\udfff]{{1,{MAX_NAME_LENGTH}}}")
 _TAG_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,62}")
 _LENGTH = struct.Struct("<I")
+_ADDRESS_LENGTHS = frozenset({4, 16})
 _DIRECTIONS = {int(direction): direction for direction in Direction}
+_new = tuple.__new__  # a third of the time of Flow(…)
 _TALLIES = ("device", "counted", "own", "non_ip", "dropped", "other")
 
 
@@ -284,34 +287,72 @@ class Assembly:
             raise InvalidWindow("tags and devices belong into the first chunk only")
 
     def _take_records(self, chunk: pb.WindowChunk) -> None:
-        if len(chunk.records) > MAX_CHUNK_RECORDS:
-            raise InvalidWindow(f"records: {len(chunk.records)} are more than {MAX_CHUNK_RECORDS}")
-        if len(self._flows) + len(chunk.records) > MAX_WINDOW_RECORDS:
+        records = chunk.records
+        if len(records) > MAX_CHUNK_RECORDS:
+            raise InvalidWindow(f"records: {len(records)} are more than {MAX_CHUNK_RECORDS}")
+        if len(self._flows) + len(records) > MAX_WINDOW_RECORDS:
             raise InvalidWindow(f"records: more than {MAX_WINDOW_RECORDS} in the window")
-        devices = len(self._devices)
-        for position, record in enumerate(chunk.records):
-            source, destination = record.source, record.destination
-            direction = _DIRECTIONS.get(record.direction)
-            size, packets, device = record.size, record.packets, record.device
-            self._size += size
-            self._packets += packets
-            if (
-                device >= devices
-                or direction is None
-                or len(source) not in (4, 16)
-                or len(destination) != len(source)
-                or not 0 < packets <= size
-                or self._size > MAX_INTEGER
-                or self._packets > MAX_INTEGER
-            ):
-                raise InvalidWindow(
-                    f"records[{position}]: device {device} of {devices}, "
-                    f"direction {record.direction}, addresses of {len(source)} and "
-                    f"{len(destination)} bytes, size {size}, packets {packets}: not 0 <= device < "
-                    f"{devices}, 1 <= direction <= 4, 4 or 16 bytes each, 0 < packets <= size, "
-                    f"sums of the window up to {MAX_INTEGER}"
+        if not records:
+            return
+        try:
+            flows = [
+                _new(
+                    Flow,
+                    (
+                        r.device,
+                        _DIRECTIONS[r.direction],
+                        r.source,
+                        r.destination,
+                        r.size,
+                        r.packets,
+                    ),
                 )
-            self._flows.append(Flow(device, direction, source, destination, size, packets))
+                for r in records
+            ]
+        except KeyError:  # a direction that is none
+            raise self._fault(chunk) from None
+        # Column by column: a check of each record on its own takes three times as long.
+        devices, _, sources, destinations, sizes, packets = zip(*flows, strict=True)
+        lengths = list(map(len, sources))
+        self._size += sum(sizes)
+        self._packets += sum(packets)
+        if (
+            max(devices) >= len(self._devices)
+            or not _ADDRESS_LENGTHS.issuperset(lengths)
+            or lengths != list(map(len, destinations))
+            or min(packets) < 1
+            or any(map(gt, packets, sizes))
+            or self._size > MAX_INTEGER
+            or self._packets > MAX_INTEGER
+        ):
+            raise self._fault(chunk)
+        self._flows += flows
+
+    def _fault(self, chunk: pb.WindowChunk) -> InvalidWindow:
+        """The first record of ``chunk``, which holds a bad one, that breaks the contract."""
+        devices = len(self._devices)
+        size = sum(flow.size for flow in self._flows)
+        packets = sum(flow.packets for flow in self._flows)
+        for position, record in enumerate(chunk.records):  # noqa: B007 - told below
+            lengths = len(record.source), len(record.destination)
+            size, packets = size + record.size, packets + record.packets
+            if (
+                record.device >= devices
+                or record.direction not in _DIRECTIONS
+                or lengths[0] not in _ADDRESS_LENGTHS
+                or lengths[0] != lengths[1]
+                or not 0 < record.packets <= record.size
+                or size > MAX_INTEGER
+                or packets > MAX_INTEGER
+            ):
+                break
+        return InvalidWindow(
+            f"records[{position}]: device {record.device} of {devices}, "
+            f"direction {record.direction}, addresses of {lengths[0]} and {lengths[1]} bytes, "
+            f"size {record.size}, packets {record.packets}: not 0 <= device < {devices}, "
+            "1 <= direction <= 4, 4 or 16 bytes each, 0 < packets <= size, "
+            f"sums of the window up to {MAX_INTEGER}"
+        )
 
 
 def _device(device: DeviceLedger) -> pb.Device:

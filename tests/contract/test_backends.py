@@ -8,7 +8,7 @@ import random
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,7 +74,7 @@ def ledgers(backend: Backend) -> list[LedgerRecord]:
 
 def expected(*windows: StoredWindow) -> list[str]:
     records = [record for stored in windows for record in stored.records]
-    return sorted(json.dumps(asdict(record), sort_keys=True) for record in records)
+    return sorted(json.dumps(record._asdict(), sort_keys=True) for record in records)
 
 
 def some_windows() -> list[StoredWindow]:
@@ -205,7 +205,7 @@ def test_sqlite_file_that_is_none(tmp_path: Path) -> None:
 
 def test_sqlite_number_that_does_not_fit(tmp_path: Path) -> None:
     good = aggregate(window(0))
-    record = replace(aggregate(window(1)).records[0], size=2**63)
+    record = aggregate(window(1)).records[0]._replace(size=2**63)
     bad = replace(aggregate(window(1)), records=(record,))
     with opened("sqlite", [f"sqliteConfig.path={tmp_path}/w.db"]) as made:
         with pytest.raises(Permanent, match="64 bits"):
@@ -233,7 +233,7 @@ def test_influxdb_type_conflict_is_isolated(influxd: InfluxServer) -> None:
         # Another writer made `size` a float in the shard of the second window.
         far = START + 30 * 86_400_000
         influxd.write(name, f"traffic,probe=x size=1.5 {far}")
-        records = tuple(replace(r, timestamp=far) for r in bad.records)
+        records = tuple(r._replace(timestamp=far) for r in bad.records)
         bad = replace(bad, start_ms=far, records=records)
         with pytest.raises(Permanent, match="type conflict"):
             made.write([good, bad])

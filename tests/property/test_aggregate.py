@@ -37,7 +37,7 @@ def test_sums_are_conserved_in_any_order(flows: tuple[Flow, ...], shuffler: rand
     assert len(set(keys)) == len(keys)
     shuffled = list(flows)
     shuffler.shuffle(shuffled)
-    assert aggregate(window(0, tuple(shuffled))).records == stored.records
+    assert set(aggregate(window(0, tuple(shuffled))).records) == set(stored.records)
 
 
 @given(_flows)

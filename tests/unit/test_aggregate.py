@@ -38,7 +38,7 @@ def test_flows_of_the_same_addresses_are_summed() -> None:
         ("10.0.0.1", 2**60 + 1, 4),
         ("10.0.0.2", 5, 1),
     ]
-    assert aggregate(window(0, flows[::-1])) == stored
+    assert set(aggregate(window(0, flows[::-1])).records) == set(stored.records)
 
 
 def test_ipv6_in_its_short_form() -> None:
