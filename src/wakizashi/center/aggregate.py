@@ -16,7 +16,7 @@ _MAX_TEXTS = 131_072
 
 
 class _Texts(dict[bytes, str]):
-    """The text of packed addresses, made once while it is remembered.
+    """The text of packed addresses, RFC 5952 for IPv6, made once while it is remembered.
 
     A fleet sends the same addresses again and again. When it is full it starts afresh.
     """
@@ -30,11 +30,6 @@ class _Texts(dict[bytes, str]):
 
 
 _texts = _Texts()
-
-
-def address_text(address: bytes) -> str:
-    """The text of a packed address: RFC 5952 for IPv6, as inet_ntop(3) writes it."""
-    return _texts[address]
 
 
 def aggregate(window: Window) -> StoredWindow:
