@@ -182,6 +182,7 @@ class Assembly:
     def _reset(self) -> None:
         self.raw: list[bytes] = []
         self._head: pb.WindowChunk | None = None
+        self._chunk = pb.WindowChunk()
         self._tags: Tags = ()
         self._devices: tuple[DeviceLedger, ...] = ()
         self._flows: list[Flow] = []
@@ -199,15 +200,34 @@ class Assembly:
             InvalidWindow: see :func:`decode`. ``name`` tells which window was
                 meant, None where the bytes did not even tell that.
         """
+        self.read(data)
+        return self.take()
+
+    def read(self, data: bytes) -> tuple[str, int]:
+        """Take the next chunk but for its records, which :meth:`take` or :meth:`drop` has to follow.
+
+        Returns the window's name. Raises as :meth:`add`.
+        """
         if not self.pending:
             self._reset()
         try:
-            return self._add(data)
+            self._chunk = self._read(data)
         except InvalidWindow:
             self._reset()
             raise
+        self.raw.append(data)
+        return self._chunk.probe, self._chunk.start_unix_ms
 
-    def _add(self, data: bytes) -> Window | None:
+    @property
+    def begun(self) -> int:
+        """Number of chunks of the window that the chunk just read begins; 0 if it goes on."""
+        return self._chunk.chunk_count if len(self.raw) == 1 else 0
+
+    def drop(self) -> None:
+        """Forget the window under way; ``name`` stays."""
+        self._reset()
+
+    def _read(self, data: bytes) -> pb.WindowChunk:
         chunk = pb.WindowChunk()
         try:
             chunk.ParseFromString(data)
@@ -219,8 +239,16 @@ class Assembly:
             self._begin(chunk)
         else:
             self._follow(self._head, chunk, before)
-        self._take_records(chunk)
-        self.raw.append(data)
+        return chunk
+
+    def take(self) -> Window | None:
+        """Take the records of the chunk that was read; see :meth:`add`."""
+        chunk, self._chunk = self._chunk, pb.WindowChunk()
+        try:
+            self._take_records(chunk)
+        except InvalidWindow:
+            self._reset()
+            raise
         if len(self.raw) < chunk.chunk_count:
             return None
         window = Window(
@@ -233,7 +261,13 @@ class Assembly:
             flows=tuple(self._flows),
         )
         self._head = None
+        self._flows = []
         return window
+
+    @property
+    def records(self) -> int:
+        """Number of records taken of the window under way."""
+        return len(self._flows)
 
     def _begin(self, chunk: pb.WindowChunk) -> None:
         fault = name_fault(chunk.probe)

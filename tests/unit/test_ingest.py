@@ -5,6 +5,8 @@ from typing import Any
 import grpc
 
 from wakizashi import wire
+from wakizashi.center.admission import Admission
+from wakizashi.center.config import Limits
 from wakizashi.center.ingest import Ingest
 from wakizashi.center.metrics import Metrics
 from wakizashi.center.store import Outcome, Status
@@ -19,7 +21,8 @@ async def test_windows_that_come_while_stopping_are_to_be_delivered_again() -> N
         submitted.append(window.start_ms)
         return Outcome(Status.STORED)
 
-    ingest = Ingest(submit, Metrics())
+    metrics = Metrics()
+    ingest = Ingest(submit, Admission(Limits(), metrics), metrics)
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((ingest.handler(),))
     port = server.add_insecure_port("127.0.0.1:0")

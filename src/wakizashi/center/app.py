@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
+import resource
 import signal
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from wakizashi import wire
+from wakizashi.center.admission import Admission
 from wakizashi.center.backend import Backend, open_backend
 from wakizashi.center.config import CenterConfig
 from wakizashi.center.ingest import SERVICE_NAME, Ingest
@@ -25,7 +28,9 @@ STOP_SECONDS = 10.0
 
 _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", wire.MAX_CHUNK_BYTES + 65_536),
-    ("grpc.so_reuseport", 0),  # else a second center would share the port in silence
+    # Centers on one host may share the port. None does so unawares: each has a health port and a
+    # recovery directory of its own, or it does not start.
+    ("grpc.so_reuseport", 1),
     # A finite age spreads probes over new replicas behind a balancer that knows only TCP.
     ("grpc.max_connection_age_ms", 600_000),
     ("grpc.max_connection_age_grace_ms", 30_000),
@@ -45,6 +50,8 @@ async def run(config: CenterConfig) -> None:
     Raises:
         WakizashiError: it can't start: a port or the recovery directory is in use.
     """
+    _make_room_for_connections()
+    _collect_less_garbage()
     stop = _stop_event()
     recovery = _open_recovery(config)
     try:
@@ -63,7 +70,7 @@ async def _serve(
 ) -> None:
     metrics = Metrics(recovery)
     store = Store(backend, recovery, metrics, interval_seconds=config.recoverInterval)
-    ingest = Ingest(store.submit, metrics)
+    ingest = Ingest(store.submit, Admission(config.limits, metrics), metrics)
     states = health.aio.HealthServicer()
     server = grpc.aio.server(options=_OPTIONS)
     server.add_generic_rpc_handlers((ingest.handler(),))
@@ -117,6 +124,18 @@ def _stop_event() -> asyncio.Event:
     for number in STOP_SIGNALS:
         asyncio.get_running_loop().add_signal_handler(signal.Signals(number), request)
     return stop
+
+
+def _make_room_for_connections() -> None:
+    """A descriptor a probe: the soft limit, 1,024 as a rule, rises to the hard one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _collect_less_garbage() -> None:
+    """Records are no cycles; looking for some among them took half of the time of a large window."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def _open_recovery(config: CenterConfig) -> Recovery | None:

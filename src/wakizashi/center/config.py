@@ -9,6 +9,7 @@ from pydantic import Field, create_model, field_validator
 
 from wakizashi.center.backend import backend_module, backend_names
 from wakizashi.config import LogLevel, Port, Section, Size, load
+from wakizashi.model import MAX_WINDOW_RECORDS
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 _LATER = ("mongodb", "redis")
@@ -59,6 +60,15 @@ else:  # so that a new backend is one new file
     BackendConfig = create_model("BackendConfig", __base__=_Common, **_sections())
 
 
+class Limits(Section):
+    """``limits``: how much is taken in at a time; what is beyond is to be delivered again."""
+
+    bytesInFlight: Size = 32 * 2**20
+    calls: Annotated[int, Field(ge=1)] = 4_096
+    windowsPerProbe: Annotated[int, Field(ge=1)] = 32
+    recordsPerWindow: Annotated[int, Field(ge=1)] = MAX_WINDOW_RECORDS
+
+
 class CenterConfig(Section):
     """``center-config.yaml``; the keys are documented in the README."""
 
@@ -69,6 +79,7 @@ class CenterConfig(Section):
     recoverDir: str = "./recovery"
     recoverInterval: Annotated[int, Field(ge=1, le=86_400)] = 30
     recoverLimit: Size = 2**30
+    limits: Limits = Field(default_factory=Limits)
     backendConfig: BackendConfig = Field(default_factory=BackendConfig)
 
 

@@ -14,14 +14,13 @@ from typing import Any
 import grpc
 
 from wakizashi import wire
+from wakizashi.center.admission import Admission
 from wakizashi.center.metrics import Metrics
 from wakizashi.center.store import Outcome, Status
 from wakizashi.model import Window
 from wakizashi.telemetry import Throttle
 from wakizashi.v1 import traffic_pb2 as pb
 
-MAX_UNACKED = 32
-"""Windows of one call that may wait for the store; the call is not read further meanwhile."""
 STOP_SECONDS = 1.0
 """How long a call is still read, and refused, once its last submitted window has its ack."""
 
@@ -43,10 +42,12 @@ Context = Any
 class Ingest:
     """The handler of ``Transmit``; belongs to one event loop."""
 
-    def __init__(self, submit: Submit, metrics: Metrics) -> None:
+    def __init__(self, submit: Submit, admission: Admission, metrics: Metrics) -> None:
         self._submit = submit
+        self.admission = admission
         self._metrics = metrics
-        self._stopping = asyncio.Event()
+        self._stopping = False
+        self._stops: set[asyncio.Future[None]] = set()
         self._throttle = Throttle(_log)
 
     def handler(self) -> grpc.GenericRpcHandler:
@@ -58,14 +59,20 @@ class Ingest:
 
     def stop(self) -> None:
         """Refuse new windows with ``RETRY``; calls end once their acks are in."""
-        self._stopping.set()
+        self._stopping = True
+        for stop in self._stops:
+            if not stop.done():
+                stop.set_result(None)
 
     async def _transmit(self, _: object, context: Context) -> None:
-        call = _Call(self, context)
+        call = _Call(self, context, self.admission.begin_call())
         reader = asyncio.create_task(call.read_all())
-        stopper = asyncio.create_task(self._stopping.wait())
+        stop = asyncio.get_running_loop().create_future()
+        self._stops.add(stop)
+        if self._stopping:
+            stop.set_result(None)
         try:
-            await asyncio.wait((reader, stopper), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((reader, stop), return_when=asyncio.FIRST_COMPLETED)
             await call.settled()
             if not reader.done():
                 await asyncio.wait((reader,), timeout=STOP_SECONDS)
@@ -75,17 +82,24 @@ class Ingest:
             call.gone = True
             raise
         finally:
-            stopper.cancel()
+            self._stops.discard(stop)
             reader.cancel()
+            self.admission.end_call()
         if fault is not None:
             self._throttle.warning("garbage", f"{context.peer()}: refused a call: {fault}")
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, fault)
 
     async def outcome(self, window: Window, chunks: list[bytes]) -> Outcome:
         """The store's word, or ``RETRY`` while stopping."""
-        if self._stopping.is_set():
+        if self._stopping:
             return Outcome(Status.RETRY, "the center is stopping", 1000)
         return await self._submit(window, chunks)
+
+    def postponed(self, name: tuple[str, int], reason: str) -> Outcome:
+        """Count and log a window that meets a limit."""
+        self._metrics.windows.labels("retry").inc()
+        self._throttle.warning("limit", f"{reason}; {name[0]} is to deliver again")
+        return Outcome(Status.RETRY, reason, self.admission.retry_delay_ms())
 
     def refused(self, peer: str, name: tuple[str, int], reason: str) -> Outcome:
         """Count and log a window that breaks the contract."""
@@ -95,20 +109,32 @@ class Ingest:
 
 
 class _Call:
-    """One ``Transmit`` call: reads windows, writes acks as they come."""
+    """One ``Transmit`` call: reads windows, writes acks as they come.
 
-    def __init__(self, ingest: Ingest, context: Context) -> None:
+    Args:
+        closed: why none of its windows can be taken; None if they can.
+    """
+
+    def __init__(self, ingest: Ingest, context: Context, closed: str | None) -> None:
         self._ingest = ingest
+        self._admission = ingest.admission
         self._context = context
-        self._slots = asyncio.Semaphore(MAX_UNACKED)
+        self._closed = closed
         self._sending = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._room: tuple[str, int] | None = None
         self.gone = False
 
     async def read_all(self) -> str | None:
         """Read to the end; why the call is to be aborted, else None."""
         assembly = wire.Assembly()
-        refused: tuple[str, int] | None = None
+        try:
+            return await self._read_all(assembly)
+        finally:
+            self._give_back()
+
+    async def _read_all(self, assembly: wire.Assembly) -> str | None:
+        over: tuple[str, int] | None = None  # has its ack; what still comes of it is left alone
         while True:
             try:
                 data = await self._context.read()
@@ -117,30 +143,59 @@ class _Call:
             if data is grpc.aio.EOF:
                 return None
             started = assembly.pending
+            limit = None
             try:
-                window = assembly.add(data)
+                name = assembly.read(data)
+                if assembly.begun:
+                    over = None
+                    limit = await self._enter(name[0], len(data) * assembly.begun)
+                if limit is None:
+                    window = assembly.take()
+                    limit = self._admission.check_records(
+                        len(window.flows) if window else assembly.records
+                    )
             except wire.InvalidWindow as error:
-                name = assembly.name
-                if name is None:
+                self._give_back()
+                if assembly.name is None:
                     return f"{error}; is this a probe of this release?"
-                if name != refused or started:
-                    refused = name
-                    outcome = self._ingest.refused(self._context.peer(), name, str(error))
-                    await self._send(name, outcome)
+                if assembly.name != over or started:
+                    over = assembly.name
+                    outcome = self._ingest.refused(self._context.peer(), over, str(error))
+                    await self._send(over, outcome)
                 continue
-            if window is not None:
-                refused = None
-                await self._slots.acquire()
-                task = asyncio.create_task(self._deliver(window, list(assembly.raw)))
+            if limit is not None:
+                assembly.drop()
+                self._give_back()
+                over = name
+                await self._send(name, self._ingest.postponed(name, limit))
+            elif window is not None and self._room is not None:
+                task = asyncio.create_task(self._deliver(window, assembly.raw, self._room))
+                self._room = None
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 
-    async def _deliver(self, window: Window, chunks: list[bytes]) -> None:
+    async def _enter(self, probe: str, size: int) -> str | None:
+        """Take room; while windows of this call have some, it is not read further for lack of it."""
+        if self._closed is not None:
+            return self._closed
+        while self._tasks and not self._admission.has_room(probe, size):
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        limit = await self._admission.enter(probe, size)
+        if limit is None:
+            self._room = (probe, size)
+        return limit
+
+    def _give_back(self) -> None:
+        if self._room is not None:
+            self._admission.leave(*self._room)
+            self._room = None
+
+    async def _deliver(self, window: Window, chunks: list[bytes], room: tuple[str, int]) -> None:
         try:
             outcome = await self._ingest.outcome(window, chunks)
-            await self._send((window.probe, window.start_ms), outcome)
         finally:
-            self._slots.release()
+            self._admission.leave(*room)
+        await self._send((window.probe, window.start_ms), outcome)
 
     async def _send(self, name: tuple[str, int], outcome: Outcome) -> None:
         ack = pb.WindowAck(

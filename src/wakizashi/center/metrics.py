@@ -6,6 +6,7 @@ from wakizashi.center.recovery import Recovery
 from wakizashi.version import build_info
 
 STATUSES = ("stored", "recovered", "retry", "rejected")
+LIMITS = ("bytesInFlight", "calls", "windowsPerProbe", "recordsPerWindow")
 OUTCOMES = ("ok", "retryable", "permanent")
 
 
@@ -24,6 +25,18 @@ class Metrics:
         self.records = Counter(
             "wakizashi_center_records", "Raw records in complete windows.", registry=registry
         )
+        self.limits = Counter(
+            "wakizashi_center_limits_met",
+            "Windows that were told to come again, and calls, by the limit that they met.",
+            ["limit"],
+            registry=registry,
+        )
+        self.bytes_in_flight = Gauge(
+            "wakizashi_center_bytes_in_flight",
+            "Bytes, as they came, of windows that have no ack yet; limits.bytesInFlight is the most.",
+            registry=registry,
+        )
+        self.calls = Gauge("wakizashi_center_calls", "Deliveries in progress.", registry=registry)
         self.points = Counter(
             "wakizashi_center_points_written",
             "Points the backend took, ledgers and repeated deliveries included.",
@@ -68,6 +81,8 @@ class Metrics:
         info.labels(build["version"], build["commit"]).set(1)
         for status in STATUSES:
             self.windows.labels(status)
+        for limit in LIMITS:
+            self.limits.labels(limit)
         for outcome in OUTCOMES:
             self.writes.labels(outcome)
 

@@ -13,7 +13,7 @@ import logging
 import random as random_module
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from wakizashi.center.aggregate import aggregate
@@ -28,9 +28,8 @@ from wakizashi.model import StoredWindow, Window
 from wakizashi.telemetry import Throttle
 
 GROUP_SECONDS = 0.2
-MAX_PENDING_POINTS = 2_000_000
-"""Beyond this many collected points further windows are to be delivered again later."""
-_LARGE_WINDOW = 2_000
+_LARGE_WINDOW = 20_000
+"""Records above which a window is aggregated on a thread: 20 ms of the event loop at most."""
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +54,7 @@ class Outcome:
 @dataclass(slots=True)
 class _Item:
     window: Window
+    """Without its flows."""
     chunks: Sequence[bytes]
     stored: StoredWindow
     future: asyncio.Future[Outcome]
@@ -121,8 +121,6 @@ class Store:
         if self._closing:
             return self._count(self._retry("the center is stopping"))
         self._metrics.records.inc(len(window.flows))
-        if self._items and self._points + len(window.flows) > MAX_PENDING_POINTS:
-            return self._count(self._retry(f"{self._points} points wait for the backend already"))
         if len(window.flows) > _LARGE_WINDOW:
             stored = await asyncio.to_thread(aggregate, window)
         else:
@@ -130,7 +128,8 @@ class Store:
         if self._closing:
             return self._count(self._retry("the center is stopping"))
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._items.append(_Item(window, chunks, stored, future))
+        # Its flows would take ten times the memory of its chunks for as long as it waits.
+        self._items.append(_Item(replace(window, flows=()), chunks, stored, future))
         self._points += points(stored)
         self._arrived.set()
         if self._points >= GROUP_POINTS:

@@ -1,0 +1,160 @@
+"""How much a center takes in at a time: what is beyond waits a little, or is to come again.
+
+In: windows that begin to arrive, with their size on the wire. Out: room for
+them, or the limit that they meet. Lost is nothing: what finds no room is
+answered with ``RETRY`` and stays with its probe. Belongs to one event loop.
+
+The room is one buffer that all probes share. A probe that holds nothing gets
+its turn in the order of arrival; one that holds windows already may hold as
+much as is left free and no more. So a greedy probe alone gets half of the
+buffer, and the others always find room (dynamic thresholds: Choudhury and
+Hahne, IEEE/ACM Transactions on Networking 6(2), 1998).
+"""
+
+import asyncio
+import random as random_module
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from wakizashi.center.config import Limits
+from wakizashi.center.metrics import Metrics
+
+WAIT_SECONDS = 5.0
+"""How long a window waits for room before it is to come again; a probe waits 30 s at least."""
+RETRY_SECONDS = (2.0, 6.0)
+"""When it is to come again: spread, so that not all come back at once."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    probe: str
+    size: int
+    granted: asyncio.Future[bool]
+
+
+class Admission:
+    """The room of one center.
+
+    Args:
+        limits: ``limits`` of the configuration.
+        random: a number between two others.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        metrics: Metrics,
+        *,
+        wait_seconds: float = WAIT_SECONDS,
+        random: Callable[[float, float], float] = random_module.uniform,
+    ) -> None:
+        self._limits = limits
+        self._metrics = metrics
+        self._wait_seconds = wait_seconds
+        self._random = random
+        self._used = 0
+        self._calls = 0
+        self._held: dict[str, tuple[int, int]] = {}
+        self._queue: deque[_Waiting] = deque()
+        metrics.bytes_in_flight.set_function(lambda: self._used)
+        metrics.calls.set_function(lambda: self._calls)
+
+    # -- calls -------------------------------------------------------------------------------
+
+    def begin_call(self) -> str | None:
+        """Count a call in; why its windows can't be taken, if they can't."""
+        self._calls += 1
+        if self._calls > self._limits.calls:
+            return self._met("calls", f"{self._limits.calls} calls are in progress")
+        return None
+
+    def end_call(self) -> None:
+        """Count a call out."""
+        self._calls -= 1
+
+    # -- windows -----------------------------------------------------------------------------
+
+    def has_room(self, probe: str, size: int) -> bool:
+        """Whether a window of ``size`` bytes may come in now: it fits, and nobody waits."""
+        return not self._queue and self._fits(probe, size)
+
+    def _fits(self, probe: str, size: int) -> bool:
+        windows, own = self._held.get(probe, (0, 0))
+        if windows >= self._limits.windowsPerProbe:
+            return False
+        return not self._used or size + own <= self._limits.bytesInFlight - self._used
+
+    async def enter(self, probe: str, size: int) -> str | None:
+        """Take room for a window, :meth:`leave` gives it back; the limit met if there is none.
+
+        A probe that holds nothing waits a while for its turn.
+        """
+        if self.has_room(probe, size):
+            self._take(probe, size)
+            return None
+        windows, _ = self._held.get(probe, (0, 0))
+        if windows >= self._limits.windowsPerProbe:
+            return self._met("windowsPerProbe", f"{windows} windows of {probe} are in progress")
+        if not windows and await self._turn(probe, size):
+            return None
+        return self._met("bytesInFlight", f"windows of {self._used} bytes are in progress")
+
+    def leave(self, probe: str, size: int) -> None:
+        """Give back what :meth:`enter` took."""
+        windows, own = self._held.pop(probe)
+        if windows > 1:
+            self._held[probe] = (windows - 1, own - size)
+        self._used -= size
+        self._serve()
+
+    def check_records(self, records: int) -> str | None:
+        """The limit that a window of so many records meets, if it does."""
+        if records <= self._limits.recordsPerWindow:
+            return None
+        return self._met("recordsPerWindow", f"a window has {records} records or more")
+
+    def retry_delay_ms(self) -> int:
+        """When a window that found no room is to come again."""
+        return int(1000 * self._random(*RETRY_SECONDS))
+
+    def _met(self, limit: str, what: str) -> str:
+        self._metrics.limits.labels(limit).inc()
+        return f"limits.{limit}: {what}; it is {getattr(self._limits, limit)}"
+
+    def _take(self, probe: str, size: int) -> None:
+        windows, own = self._held.get(probe, (0, 0))
+        self._held[probe] = (windows + 1, own + size)
+        self._used += size
+
+    async def _turn(self, probe: str, size: int) -> bool:
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(probe, size, loop.create_future())
+        self._queue.append(waiting)
+        timer = loop.call_later(self._wait_seconds, self._give_up, waiting)
+        try:
+            return await waiting.granted
+        except asyncio.CancelledError:  # the client went away
+            if waiting.granted.done() and not waiting.granted.cancelled():
+                if waiting.granted.result():
+                    self.leave(probe, size)
+            else:
+                self._give_up(waiting)
+            raise
+        finally:
+            timer.cancel()
+
+    def _give_up(self, waiting: _Waiting) -> None:
+        if not waiting.granted.done():
+            waiting.granted.set_result(False)
+        self._serve()  # those behind it may fit
+
+    def _serve(self) -> None:
+        while self._queue:
+            first = self._queue[0]
+            if not first.granted.done():
+                if not self._fits(first.probe, first.size):
+                    return
+                self._take(first.probe, first.size)
+                first.granted.set_result(True)
+            self._queue.popleft()
