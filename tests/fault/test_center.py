@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,12 @@ class Center:
         code = self.process.wait(30)
         self.process = None
         return code
+
+    def records(self) -> float:
+        (value,) = re.findall(
+            r"^wakizashi_center_records_total (\S+)", self.get("/metrics")[1], re.M
+        )
+        return float(value)
 
     def log(self) -> str:
         return (self.folder / "log").read_text()
@@ -170,6 +178,49 @@ def test_garbage_tcp(center: Center) -> None:
                 connection.sendall(data)
     assert statuses(center.deliver(window())) == ["STORED"]
     assert center.stop() == 0
+
+
+def deliver_each(center: Center, windows: Sequence[Window]) -> list[str]:
+    """Each over a connection of its own, which the kernel deals out where centers share a port."""
+    with ThreadPoolExecutor(20) as pool:
+        return [status for acks in pool.map(center.deliver, windows) for status in statuses(acks)]
+
+
+def test_two_centers_share_a_port_and_its_load(center: Center, tmp_path: Path) -> None:
+    second = Center(tmp_path / "second")
+    second.folder.mkdir()
+    second.port = center.port
+    center.start()
+    second.start()
+    try:
+        windows = [window(0, probe=f"vm-{n}") for n in range(40)]
+        assert deliver_each(center, windows) == ["STORED"] * 40
+        shares = [center.records(), second.records()]
+        assert sum(shares) == 40 and min(shares) > 0
+        assert second.stop() == 0
+        assert deliver_each(center, windows) == ["STORED"] * 40
+        assert center.records() == shares[0] + 40
+    finally:
+        if second.process is not None:
+            second.process.kill()
+            second.process.wait(10)
+
+
+def test_a_second_center_needs_a_health_port_and_a_directory_of_its_own(center: Center) -> None:
+    center.start()
+    done = subprocess.run(
+        center.command(), cwd=center.folder, capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == 1 and "recoverDir" in done.stderr
+    done = subprocess.run(
+        center.command("recoverDir=''"),
+        cwd=center.folder,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 1 and "healthPort: can't listen" in done.stderr
+    assert statuses(center.deliver(window())) == ["STORED"]
 
 
 @pytest.mark.parametrize("key", ["port", "healthPort"])

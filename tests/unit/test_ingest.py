@@ -1,50 +1,227 @@
-"""The Transmit handler on a real server: what comes while the center stops."""
+"""The Transmit handler on a real server, before a store that a test scripts."""
 
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
 
+from tests.center_windows import ip, window
 from wakizashi import wire
 from wakizashi.center.admission import Admission
 from wakizashi.center.config import Limits
 from wakizashi.center.ingest import Ingest
 from wakizashi.center.metrics import Metrics
 from wakizashi.center.store import Outcome, Status
-from wakizashi.model import Window
+from wakizashi.model import Direction, Flow, Window
 from wakizashi.v1 import traffic_pb2 as pb
 
 
-async def test_windows_that_come_while_stopping_are_to_be_delivered_again() -> None:
-    submitted: list[int] = []
+class Desk:
+    """A store that stores when ``gate`` is open, and a center before it."""
 
-    async def submit(window: Window, _: list[bytes]) -> Outcome:
-        submitted.append(window.start_ms)
+    def __init__(self, **limits: int) -> None:
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.waiting = 0
+        self.most = 0
+        self.submitted: list[tuple[str, int]] = []
+        self.metrics = Metrics()
+        self.ingest = Ingest(
+            self.submit, Admission(Limits(**limits), self.metrics, wait_seconds=0.05), self.metrics
+        )
+        self.channel: grpc.aio.Channel | None = None
+
+    async def submit(self, window: Window, chunks: Sequence[bytes]) -> Outcome:
+        assert wire.decode(chunks) == window
+        self.submitted.append((window.probe, window.start_ms))
+        self.waiting += 1
+        self.most = max(self.most, self.waiting)
+        await self.gate.wait()
+        self.waiting -= 1
         return Outcome(Status.STORED)
 
-    metrics = Metrics()
-    ingest = Ingest(submit, Admission(Limits(), metrics), metrics)
+    def call(self) -> Any:
+        assert self.channel is not None
+        method: Any = self.channel.stream_stream("/wakizashi.v1.TrafficCenter/Transmit")
+        return method(timeout=20)
+
+    async def deliver(self, *windows: Window) -> list[pb.WindowAck]:
+        return await acks_of(await sent(self.call(), *windows, end=True))
+
+    def value(self, name: str, **labels: str) -> float:
+        found = self.metrics.registry.get_sample_value(f"wakizashi_center_{name}", labels)
+        assert found is not None
+        return found
+
+    async def until_waiting(self, number: int) -> None:
+        async with asyncio.timeout(10):
+            while self.waiting < number:
+                await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def opened(**limits: int) -> AsyncIterator[Desk]:
+    desk = Desk(**limits)
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers((ingest.handler(),))
+    server.add_generic_rpc_handlers((desk.ingest.handler(),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            method: Any = channel.stream_stream("/wakizashi.v1.TrafficCenter/Transmit")
-            call = method(timeout=20)
-            acks = []
-            for start in (1_000, 2_000):
-                for chunk in wire.encode(Window("p", start, start + 500, 1, (), (), ())):
-                    await call.write(chunk)
-                acks.append(pb.WindowAck.FromString(await call.read()))
-                ingest.stop()
-            await call.done_writing()
-            assert await call.read() is grpc.aio.EOF
-            assert await call.code() is grpc.StatusCode.OK
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as desk.channel:
+            yield desk
     finally:
+        desk.gate.set()
         await server.stop(None)
-    assert submitted == [1_000]
-    assert [(ack.start_unix_ms, ack.status) for ack in acks] == [
-        (1_000, pb.WINDOW_STATUS_STORED),
-        (2_000, pb.WINDOW_STATUS_RETRY),
-    ]
-    assert acks[1].retry_delay_ms > 0
+    assert desk.value("bytes_in_flight") == 0
+    assert desk.value("calls") == 0
+
+
+async def sent(call: Any, *windows: Window, end: bool = False) -> Any:
+    for each in windows:
+        for chunk in wire.encode(each):
+            await call.write(chunk)
+    if end:
+        await call.done_writing()
+    return call
+
+
+async def acks_of(call: Any) -> list[pb.WindowAck]:
+    acks = []
+    while (data := await call.read()) is not grpc.aio.EOF:
+        acks.append(pb.WindowAck.FromString(data))
+    assert await call.code() is grpc.StatusCode.OK
+    return acks
+
+
+def statuses(acks: Sequence[pb.WindowAck]) -> dict[int, str]:
+    assert len({ack.start_unix_ms for ack in acks}) == len(acks)  # one ack a window
+    return {
+        ack.start_unix_ms: pb.WindowStatus.Name(ack.status).removeprefix("WINDOW_STATUS_")
+        for ack in acks
+    }
+
+
+def large(number: int, records: int = 11_000, probe: str = "vm-1") -> Window:
+    """Three chunks of about 20 bytes a record."""
+    flows = tuple(
+        Flow(0, Direction.OUT, ip(1), ip(n % 250, n // 250), 9, 1) for n in range(records)
+    )
+    return window(number, flows, probe=probe)
+
+
+async def test_windows_that_come_while_stopping_are_to_be_delivered_again() -> None:
+    async with opened() as desk:
+        call = desk.call()
+        acks = []
+        for start in (1_000, 2_000):
+            await sent(call, Window("p", start, start + 500, 1, (), (), ()))
+            acks.append(pb.WindowAck.FromString(await call.read()))
+            desk.ingest.stop()
+        await call.done_writing()
+        assert await acks_of(call) == []
+        assert desk.submitted == [("p", 1_000)]
+        assert statuses(acks) == {1_000: "STORED", 2_000: "RETRY"}
+        assert acks[1].retry_delay_ms > 0
+        later = await desk.deliver(window(1))
+        assert list(statuses(later).values()) == ["RETRY"]
+
+
+async def test_a_call_is_read_no_further_than_its_windows_have_room() -> None:
+    async with opened(windowsPerProbe=3) as desk:
+        desk.gate.clear()
+        delivery = asyncio.create_task(desk.deliver(*(window(n) for n in range(20))))
+        await desk.until_waiting(3)
+        desk.gate.set()
+        assert set(statuses(await delivery).values()) == {"STORED"}
+        assert len(desk.submitted) == 20 and desk.most <= 3
+
+
+async def test_more_calls_of_one_probe_get_no_more_room() -> None:
+    async with opened(windowsPerProbe=2) as desk:
+        desk.gate.clear()
+        first = asyncio.create_task(desk.deliver(window(0), window(1)))
+        await desk.until_waiting(2)
+        (ack,) = await desk.deliver(window(2))
+        assert ack.status == pb.WINDOW_STATUS_RETRY and ack.retry_delay_ms >= 2_000
+        assert ack.reason.startswith("limits.windowsPerProbe: 2 windows of vm-1")
+        other = asyncio.create_task(desk.deliver(window(2, probe="vm-2")))
+        await desk.until_waiting(3)
+        desk.gate.set()
+        assert set(statuses([*await first, *await other]).values()) == {"STORED"}
+        assert desk.value("windows_total", status="retry") == 1
+
+
+async def test_a_window_of_many_chunks_that_finds_no_room_has_one_ack() -> None:
+    async with opened(bytesInFlight=100_000) as desk:
+        desk.gate.clear()
+        first = asyncio.create_task(desk.deliver(large(0, 4_000)))
+        await desk.until_waiting(1)
+        call = await sent(desk.call(), large(1, probe="vm-2"), window(2, probe="vm-2"), end=True)
+        refused = pb.WindowAck.FromString(await call.read())
+        assert "limits.bytesInFlight" in refused.reason
+        desk.gate.set()
+        assert statuses([refused, *await acks_of(call)]) == {
+            large(1).start_ms: "RETRY",
+            window(2).start_ms: "STORED",
+        }
+        assert set(statuses(await first).values()) == {"STORED"}
+        assert set(statuses(await desk.deliver(large(1, probe="vm-2"))).values()) == {"STORED"}
+
+
+async def test_a_window_with_too_many_records_is_kept_by_its_probe() -> None:
+    async with opened(recordsPerWindow=10_000) as desk:
+        acks = await desk.deliver(window(0), large(1), large(2, 10_000), large(3, 10_001))
+        assert [statuses(acks)[window(n).start_ms] for n in range(4)] == [
+            "STORED",
+            "RETRY",
+            "STORED",
+            "RETRY",
+        ]
+        reason = next(ack.reason for ack in acks if ack.start_unix_ms == window(1).start_ms)
+        assert reason.startswith("limits.recordsPerWindow: a window has 1")
+
+
+async def test_calls_beyond_the_limit_are_answered_window_by_window() -> None:
+    async with opened(calls=1) as desk:
+        call = await sent(desk.call(), window(0))
+        assert await call.read()
+        acks = await desk.deliver(window(1), large(2), window(3))
+        assert list(statuses(acks).values()) == ["RETRY"] * 3
+        assert "limits.calls" in acks[0].reason and acks[0].retry_delay_ms >= 2_000
+        await call.done_writing()
+        assert await acks_of(call) == []
+        assert list(statuses(await desk.deliver(window(1))).values()) == ["STORED"]
+
+
+async def test_a_call_that_breaks_off_gives_its_room_back() -> None:
+    async with opened(bytesInFlight=300_000) as desk:
+        for number in range(10):
+            call = desk.call()
+            await call.write(wire.encode(large(number))[0])  # of three
+            call.cancel()
+        bad = pb.WindowChunk.FromString(wire.encode(large(1))[1])
+        bad.records[3].packets = 0
+        call = desk.call()
+        await call.write(wire.encode(large(1))[0])
+        await call.write(bad.SerializeToString())
+        await call.done_writing()
+        assert list(statuses(await acks_of(call)).values()) == ["REJECTED"]
+        assert list(statuses(await desk.deliver(large(2))).values()) == ["STORED"]
+
+
+async def test_a_greedy_probe_does_not_starve_the_others() -> None:
+    async with opened(bytesInFlight=400_000) as desk:
+        desk.gate.clear()
+        greedy = asyncio.create_task(desk.deliver(*(large(n, 4_000) for n in range(30))))
+        await desk.until_waiting(2)
+        modest = [
+            asyncio.create_task(desk.deliver(window(0, probe=f"vm-{n}"))) for n in range(2, 30)
+        ]
+        await desk.until_waiting(30)  # all of them are in, while the greedy one waits
+        assert sum(probe == "vm-1" for probe, _ in desk.submitted) < 30
+        desk.gate.set()
+        for each in modest:
+            assert list(statuses(await each).values()) == ["STORED"]
+        assert set(statuses(await greedy).values()) == {"STORED"}

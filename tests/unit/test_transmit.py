@@ -12,10 +12,12 @@ from typing import Any
 import grpc
 import pytest
 
+from tests.center_servers import until
 from wakizashi import wire
 from wakizashi.errors import Retryable
 from wakizashi.files import Filesystem
 from wakizashi.model import Window
+from wakizashi.probe import transmit
 from wakizashi.probe.capture import Endpoint
 from wakizashi.probe.dump import Dump
 from wakizashi.probe.stats import ProbeStats
@@ -69,7 +71,9 @@ def fake() -> Iterator[tuple[FakeCenter, int]]:
 class Side:
     """A probe's delivery side with three windows waiting."""
 
-    def __init__(self, folder: Path, port: int, *, auto_clear: bool = True) -> None:
+    def __init__(
+        self, folder: Path, port: int, *, auto_clear: bool = True, interval_seconds: int = 1
+    ) -> None:
         self.stats = ProbeStats()
         self.dump = Dump(
             folder / "dump", limit_bytes=10**6, auto_clear=auto_clear, stats=self.stats
@@ -82,7 +86,7 @@ class Side:
             self.dump,
             Center(f"127.0.0.1:{port}"),
             upload_retry=0,
-            interval_seconds=1,
+            interval_seconds=interval_seconds,
             channel_lifetime_seconds=300,
             announce=self.announced.append,
             stats=self.stats,
@@ -377,3 +381,46 @@ def test_window_that_the_disk_does_not_let_go_of_is_delivered_again(
     assert side.stats.windows_delivered == 0
     assert side.transmitter.deliver_with_retries() is True
     assert side.waiting == [] and side.stats.windows_delivered == 3
+
+
+def test_after_the_delay_that_the_center_asked_for_it_delivers_again(
+    tmp_path: Path, fake: tuple[FakeCenter, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    center, port = fake
+    monkeypatch.setattr(transmit, "SPREAD", 0.0)
+    side = Side(tmp_path, port, interval_seconds=3_600)  # no window closes meanwhile
+    busy = True
+
+    def script(chunk: pb.WindowChunk, _: Any) -> pb.WindowAck:
+        nonlocal busy
+        if busy:
+            busy = chunk.start_unix_ms < 3_000
+            return ack(chunk, pb.WINDOW_STATUS_RETRY, reason="full", retry_delay_ms=20)
+        return stored(chunk)
+
+    center.script = script
+    side.transmitter.start()
+    side.transmitter.wake()
+    until(lambda: not side.waiting, "the windows are delivered again")
+    side.transmitter.stop(time.monotonic() + 5)
+    assert center.starts == [1000, 2000, 3000] * 2
+    assert side.stats.delivery_failures == 1
+
+
+def test_a_fleet_does_not_deliver_all_at_once(
+    tmp_path: Path, fake: tuple[FakeCenter, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spreads: list[tuple[float, float]] = []
+
+    def uniform(low: float, high: float) -> float:
+        spreads.append((low, high))
+        return 0.0
+
+    monkeypatch.setattr(transmit.random, "uniform", uniform)
+    side = Side(tmp_path, fake[1], interval_seconds=30)
+    side.transmitter.start()
+    side.transmitter.wake()
+    until(lambda: not side.waiting, "delivered")
+    side.transmitter.stop(time.monotonic() + 5)
+    assert spreads[0] == (0.0, 10.0)  # a third of the window, once and for all
+    assert spreads.count((0.0, 10.0)) == 1

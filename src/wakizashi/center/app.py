@@ -87,9 +87,9 @@ async def _serve(
         ready=ready,
         metrics=metrics.render,
     )
-    _bind(server, config)
-    http.start()
+    http.start()  # before the other port: that one may be shared, so this one tells who is too many
     try:
+        _bind(server, config)
         checking = asyncio.create_task(_check(backend))
         store.start()
         await states.set(SERVICE_NAME, health_pb2.HealthCheckResponse.SERVING)

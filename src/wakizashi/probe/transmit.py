@@ -41,6 +41,8 @@ SLOWEST_BYTES_PER_SECOND = 16 * 1024
 """A call may take ``CALL_SECONDS``, and longer by what this rate needs for its bytes."""
 
 BACKOFF_SECONDS = (0.2, 5.0)
+SPREAD = 1 / 3
+"""The part of a window's length over which a fleet spreads its deliveries (docs/scaling.md)."""
 REMEMBER_SECONDS = 120.0
 """How long packets of an address that the name no longer has still count as own."""
 
@@ -165,12 +167,14 @@ class Transmitter:
                 self._thread.join(1.0)
 
     def _run(self) -> None:
+        # A fleet closes its windows at the same moment: each probe has a phase of its own.
+        phase = random.uniform(0.0, self._interval * SPREAD)
         while not self._stopping.is_set():
-            self._wake.wait(self._interval)
+            asked = self._not_before - self._clock()
+            if asked <= 0:
+                self._wake.wait(self._interval)
             self._wake.clear()
-            # A fleet closes its windows at the same moment; do not speak all at once.
-            spread = random.uniform(0.0, min(1.0, self._interval / 10))
-            self._stopping.wait(max(spread, self._not_before - self._clock()))
+            self._stopping.wait(asked if asked > 0 else phase)
             self._attempt()
         self._attempt()
         self._close_channel()
@@ -318,7 +322,9 @@ class Transmitter:
                     del waiting[name]
                     self._dump.rejected(entry, ack.reason)
                 else:
+                    # What the center asks for, and up to half more: not all come back at once.
                     delay = min(ack.retry_delay_ms / 1000, self._interval)
+                    delay *= random.uniform(1.0, 1.5)
                     self._not_before = max(self._not_before, self._clock() + delay)
                     trouble = f"the center asks to try later: {ack.reason}"
         finally:
