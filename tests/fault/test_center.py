@@ -79,8 +79,9 @@ class Center:
         return (self.folder / "log").read_text()
 
     def send(self, messages: Sequence[bytes]) -> list[pb.WindowAck]:
-        """One call; the acks. Raises grpc.RpcError."""
-        with grpc.insecure_channel(f"127.0.0.1:{self.port}") as channel:
+        """One call on a connection of its own; the acks. Raises grpc.RpcError."""
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        with grpc.insecure_channel(f"127.0.0.1:{self.port}", options) as channel:
             call = transmit(channel)
             acks = call(iter(messages), timeout=20, wait_for_ready=True)
             return [pb.WindowAck.FromString(ack) for ack in acks]
