@@ -416,7 +416,7 @@ def test_a_fleet_does_not_deliver_all_at_once(
         spreads.append((low, high))
         return 0.0
 
-    monkeypatch.setattr(transmit.random, "uniform", uniform)
+    monkeypatch.setattr("random.uniform", uniform)
     side = Side(tmp_path, fake[1], interval_seconds=30)
     side.transmitter.start()
     side.transmitter.wake()
