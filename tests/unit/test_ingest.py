@@ -225,3 +225,35 @@ async def test_a_greedy_probe_does_not_starve_the_others() -> None:
         for each in modest:
             assert list(statuses(await each).values()) == ["STORED"]
         assert set(statuses(await greedy).values()) == {"STORED"}
+
+
+async def test_busy_calls_leave_the_event_loop_to_those_that_begin() -> None:
+    """The server accepts one call a round of the loop, so no round may take long."""
+    chunks = [chunk for n in range(10) for chunk in wire.encode(window(n))]
+
+    class Context:
+        def __init__(self) -> None:
+            self.left = [grpc.aio.EOF, *chunks]
+
+        async def read(self) -> Any:
+            await asyncio.sleep(0)
+            return self.left.pop()
+
+        async def write(self, ack: bytes) -> None:
+            """Is read by nobody."""
+
+        def peer(self) -> str:
+            return "a test"
+
+    desk = Desk()
+    method: Any = desk.ingest.handler().service(
+        type("Details", (), {"method": "/wakizashi.v1.TrafficCenter/Transmit"})()
+    )
+    calls = [asyncio.create_task(method.stream_stream(None, Context())) for _ in range(20)]
+    rounds: list[int] = []
+    while not all(call.done() for call in calls):
+        before = len(desk.submitted)
+        await asyncio.sleep(0)
+        rounds.append(len(desk.submitted) - before)
+    assert sum(rounds) == len(desk.submitted) == 200
+    assert max(rounds) == 1

@@ -47,6 +47,9 @@ class Ingest:
         self.admission = admission
         self._metrics = metrics
         self._stopping = False
+        self.turn = asyncio.Lock()
+        """One chunk a round of the event loop. The server accepts one call a round: with a long
+        one, in which each call in progress has its chunk taken, those that begin would starve."""
         self._stops: set[asyncio.Future[None]] = set()
         self._throttle = Throttle(_log)
 
@@ -150,7 +153,9 @@ class _Call:
                     over = None
                     limit = await self._enter(name[0], len(data) * assembly.begun)
                 if limit is None:
-                    window = assembly.take()
+                    async with self._ingest.turn:
+                        window = assembly.take()
+                        await asyncio.sleep(0)
                     limit = self._admission.check_records(
                         len(window.flows) if window else assembly.records
                     )
