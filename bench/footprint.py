@@ -20,8 +20,8 @@ from pathlib import Path
 from statistics import median
 
 from wakizashi import wire
-from wakizashi.files import unseal
 from wakizashi.probe.capture import engine_names
+from wakizashi.window_file import unseal
 
 FLOWS = 10_000
 IDLE_SECONDS = 10.0

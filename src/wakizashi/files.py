@@ -13,153 +13,42 @@ Invariants, in the order in which they are kept:
    number; so the newest window that was sent stays in ``sent/`` until a newer one is.
 5. One process at a time: the directory is locked as long as it is open.
 
-A name is ``START-NUMBER-PROBE.window``: the window's start in milliseconds (13
-digits), its number (10 digits), and 12 hexadecimal digits of a hash of the
-probe's name, so that ``ls`` lists them in time order and the windows of many
-probes can lie side by side in a center.
-
-The format, little-endian: magic ``WKZW`` (4 bytes), version 1 (u16), zero (u16),
-payload length (u64), CRC-32 of these 16 bytes and the payload (u32), payload
-(:func:`wakizashi.wire.pack`). Why CRC-32 and not CRC32C: ``docs/decisions/0002``.
+Name and content of a file: :mod:`wakizashi.window_file`.
 """
 
 import contextlib
 import fcntl
-import hashlib
 import itertools
 import os
-import re
-import struct
 import threading
-import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from wakizashi import wire
 from wakizashi.errors import Retryable, WakizashiError
+from wakizashi.filesystem import Filesystem
+from wakizashi.window_file import (
+    DamagedFile,
+    Entry,
+    WindowFile,
+    entry_of,
+    file_name,
+    probe_digest,
+    unseal,
+    window_file,
+)
 
-MAGIC = b"WKZW"
-VERSION = 1
-_HEADER = struct.Struct("<4sHHQ")
-_CHECKSUM = struct.Struct("<I")
-HEADER_BYTES = _HEADER.size + _CHECKSUM.size
-
-_NAME = re.compile(r"([0-9]{13})-([0-9]{10,})-([0-9a-f]{12})\.window")
 SENT = "sent"
 BAD = "bad"
 
-
-class DamagedFile(Exception):
-    """A file that is torn, flipped, truncated, foreign or of another version; ``str()`` says how."""
+Each = Callable[
+    [Callable[[WindowFile], OSError | None], Iterable[WindowFile]], Iterable[OSError | None]
+]
+"""``map``, or that of an executor."""
 
 
 class DirectoryLocked(WakizashiError):
     """Another process has the directory open."""
-
-
-class Filesystem:
-    """The system calls this module makes; tests pass one that fails, or forgets, at will."""
-
-    def make_directory(self, path: Path) -> None:
-        """Create a directory, with its parents, for this user alone."""
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-
-    def names(self, path: Path) -> list[str]:
-        """The names in a directory, sorted; empty where there is no directory."""
-        try:
-            return sorted(os.listdir(path))
-        except FileNotFoundError:
-            return []
-
-    def size(self, path: Path) -> int:
-        """Length of a file in bytes."""
-        return path.stat().st_size
-
-    def write_new(self, path: Path, data: bytes) -> None:
-        """Create a file, write it whole and fsync it."""
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(descriptor, view) :]
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-    def read(self, path: Path) -> bytes:
-        """The whole content of a file."""
-        return path.read_bytes()
-
-    def rename(self, source: Path, target: Path) -> None:
-        """Rename, over ``target`` if it exists."""
-        os.rename(source, target)
-
-    def sync_directory(self, path: Path) -> None:
-        """Make the directory's entries durable."""
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-    def remove(self, path: Path) -> None:
-        """Remove a file; no error if it is gone."""
-        path.unlink(missing_ok=True)
-
-
-def seal(payload: bytes) -> bytes:
-    """The content of a file that holds ``payload``."""
-    header = _HEADER.pack(MAGIC, VERSION, 0, len(payload))
-    return header + _CHECKSUM.pack(zlib.crc32(payload, zlib.crc32(header))) + payload
-
-
-def unseal(content: bytes) -> bytes:
-    """The payload in a file's content.
-
-    Raises:
-        DamagedFile: any bit of it is not as :func:`seal` wrote it.
-    """
-    if len(content) < HEADER_BYTES:
-        raise DamagedFile(f"{len(content)} bytes, shorter than a header ({HEADER_BYTES})")
-    header = content[: _HEADER.size]
-    magic, version, zero, length = _HEADER.unpack(header)
-    if magic != MAGIC:
-        raise DamagedFile(f"starts with {magic!r}, not {MAGIC!r}: not a window file")
-    if version != VERSION or zero != 0:
-        raise DamagedFile(f"format version {version}; this release reads version {VERSION}")
-    if length != len(content) - HEADER_BYTES:
-        raise DamagedFile(f"{len(content) - HEADER_BYTES} bytes of payload, {length} expected")
-    payload = content[HEADER_BYTES:]
-    (checksum,) = _CHECKSUM.unpack_from(content, _HEADER.size)
-    if zlib.crc32(payload, zlib.crc32(header)) != checksum:
-        raise DamagedFile("checksum does not match: the content was altered")
-    return payload
-
-
-def probe_digest(probe: str) -> str:
-    """The 12 hexadecimal digits that stand for a probe's name in file names."""
-    return hashlib.blake2b(probe.encode(), digest_size=6).hexdigest()
-
-
-def file_name(probe: str, start_ms: int, number: int) -> str:
-    """The name of a window's file."""
-    return f"{start_ms:013d}-{number:010d}-{probe_digest(probe)}.window"
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Entry:
-    """A window's file: what its name says, and its length in bytes."""
-
-    start_ms: int
-    number: int
-    name: str
-    size: int
-
-
-def _entry(name: str, size: int) -> Entry | None:
-    match = _NAME.fullmatch(name)
-    return Entry(int(match[1]), int(match[2]), name, size) if match else None
 
 
 class WindowDirectory:
@@ -238,7 +127,7 @@ class WindowDirectory:
                 continue
             if not name.endswith(".window"):
                 continue
-            entry = _entry(name, self._fs.size(path))
+            entry = entry_of(name, self._fs.size(path))
             try:
                 if entry is None:
                     raise DamagedFile("its name is not START-NUMBER-PROBE.window")
@@ -255,7 +144,7 @@ class WindowDirectory:
         self._sent = sorted(
             entry
             for name in self._fs.names(self.path / SENT)
-            if (entry := _entry(name, self._fs.size(self.path / SENT / name)))
+            if (entry := entry_of(name, self._fs.size(self.path / SENT / name)))
         )
 
     def close(self) -> None:
@@ -279,19 +168,16 @@ class WindowDirectory:
 
         Looks at waiting, sent and bad files, for a start may never be used twice.
         """
-        digest = probe_digest(probe)
+        ending = f"-{probe_digest(probe)}.window"
         start, number = -1, 0
         for folder in (self.path, self.path / SENT, self.path / BAD):
             for name in self._fs.names(folder):
-                match = _NAME.fullmatch(name)
-                if match and match[3] == digest:
-                    start, number = (
-                        max(start, int(match[1])),
-                        max(number, int(match[2])),
-                    )
+                entry = entry_of(name, 0)
+                if entry and name.endswith(ending):
+                    start, number = max(start, entry.start_ms), max(number, entry.number)
         return start, number
 
-    def write(self, probe: str, start_ms: int, number: int, chunks: list[bytes]) -> Entry:
+    def write(self, probe: str, start_ms: int, number: int, chunks: Sequence[bytes]) -> Entry:
         """Make a window durable; when this returns it is.
 
         Raises:
@@ -299,38 +185,99 @@ class WindowDirectory:
                 trace of the window counts then; writing it later, or a longer
                 window of the same start, is safe.
         """
-        content = seal(wire.pack(chunks))
-        name = file_name(probe, start_ms, number)
-        final, temporary = self.path / name, self.path / f".{name}.tmp"
+        (result,) = self.write_all([window_file(probe, start_ms, number, chunks)])
+        if isinstance(result, Retryable):
+            raise result
+        return result
+
+    def write_all(self, files: Sequence[WindowFile], each: Each = map) -> list[Entry | Retryable]:
+        """Make windows durable, with one fsync of the directory for all of them.
+
+        A disk takes many fsyncs at once in little more time than one: ``each`` may
+        call what it is given on several threads.
+
+        Returns the entry of each window, or why it is not durable; see :meth:`write`.
+        """
+        results: dict[int, Entry | Retryable] = {}
+        left = list(range(len(files)))
         with self._lock:
-            known = self._entries.get(name)
-            used = self._used - (known.size if known else 0)
-            if used + len(content) > self.limit_bytes:
-                raise Retryable(
+            while left:  # one round, unless a name stands there again
+                names: dict[str, int] = {}
+                for index in left:
+                    names.setdefault(files[index][0].name, index)
+                results |= self._write_round({i: files[i] for i in names.values()}, each)
+                left = [index for index in left if index not in results]
+        return [results[index] for index in range(len(files))]
+
+    def _write_round(
+        self, files: dict[int, WindowFile], each: Each
+    ) -> dict[int, Entry | Retryable]:
+        """Files of different names, under the lock."""
+        results: dict[int, Entry | Retryable] = {}
+        room = self.limit_bytes - self._used
+        for index, (entry, _) in files.items():
+            known = self._entries.get(entry.name)
+            needed = entry.size - (known.size if known else 0)
+            if needed > room:
+                results[index] = Retryable(
                     f"{self.limit_key}: {self.path} holds {self._used} bytes in "
-                    f"{len(self._entries)} windows and {len(content)} more would pass the limit "
+                    f"{len(self._entries)} windows and {entry.size} more would pass the limit "
                     f"of {self.limit_bytes}; raise {self.limit_key}, or mend what they wait for"
                 )
-            leftovers = [temporary]
+            else:
+                room -= needed
+        new = [(index, file) for index, file in files.items() if index not in results]
+        faults = list(each(self._write_temporary, [file for _, file in new]))
+        renamed: list[tuple[int, Entry]] = []
+        for (index, (entry, _)), fault in zip(new, faults, strict=True):
             try:
-                self._fs.remove(temporary)
-                self._fs.write_new(temporary, content)
-                self._fs.rename(temporary, final)
-                if known is None:  # an earlier file of that name counts already: it stays
-                    leftovers.append(final)
-                self._fs.sync_directory(self.path)
+                if fault is not None:
+                    raise fault
+                self._fs.rename(self._temporary(entry.name), self.path / entry.name)
             except OSError as error:
-                for leftover in leftovers:
-                    with contextlib.suppress(OSError):  # a temporary goes at the next start
-                        self._fs.remove(leftover)
-                raise Retryable(
-                    f"{self.key}: {self.path}: can't write a window of {len(content)} bytes: "
-                    f"{error.strerror or error}; make room, or mend the disk"
-                ) from error
-            entry = Entry(start_ms, number, name, len(content))
-            self._entries[name] = entry
-            self._used = used + len(content)
-            return entry
+                results[index] = self._not_written(entry, error, final=False)
+            else:
+                renamed.append((index, entry))
+        try:
+            if renamed:
+                self._fs.sync_directory(self.path)
+        except OSError as error:
+            for index, entry in renamed:
+                results[index] = self._not_written(entry, error, final=True)
+            return results
+        for index, entry in renamed:
+            known = self._entries.get(entry.name)
+            self._used += entry.size - (known.size if known else 0)
+            self._entries[entry.name] = entry
+            results[index] = entry
+        return results
+
+    def _temporary(self, name: str) -> Path:
+        return self.path / f".{name}.tmp"
+
+    def _write_temporary(self, file: WindowFile) -> OSError | None:
+        entry, content = file
+        try:
+            self._fs.remove(self._temporary(entry.name))
+            self._fs.write_new(self._temporary(entry.name), content)
+        except OSError as error:
+            return error
+        return None
+
+    def _not_written(self, entry: Entry, error: OSError, *, final: bool) -> Retryable:
+        """Leave no trace; an earlier file of that name counts already: it stays."""
+        leftovers = [self._temporary(entry.name)]
+        if final and entry.name not in self._entries:
+            leftovers.append(self.path / entry.name)
+        for leftover in leftovers:
+            with contextlib.suppress(OSError):  # a temporary goes at the next start
+                self._fs.remove(leftover)
+        trouble = Retryable(
+            f"{self.key}: {self.path}: can't write a window of {entry.size} bytes: "
+            f"{error.strerror or error}; make room, or mend the disk"
+        )
+        trouble.__cause__ = error
+        return trouble
 
     def read(self, entry: Entry) -> list[bytes] | None:
         """The chunks of a waiting window; None if the file was damaged and moved to ``bad/``.

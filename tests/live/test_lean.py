@@ -15,8 +15,8 @@ import pytest
 
 from tests.center_servers import free_port, until
 from wakizashi import wire
-from wakizashi.files import unseal
 from wakizashi.probe.bpf import kernel
+from wakizashi.window_file import unseal
 
 FLOWS = 10_000
 MOST_BYTES = 64 * 2**20

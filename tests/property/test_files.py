@@ -9,16 +9,10 @@ from hypothesis import strategies as st
 
 from wakizashi import wire
 from wakizashi.errors import Retryable
-from wakizashi.files import (
-    HEADER_BYTES,
-    DamagedFile,
-    Entry,
-    Filesystem,
-    WindowDirectory,
-    seal,
-    unseal,
-)
+from wakizashi.files import WindowDirectory
+from wakizashi.filesystem import Filesystem
 from wakizashi.model import Window
+from wakizashi.window_file import HEADER_BYTES, DamagedFile, Entry, seal, unseal
 
 payloads = st.binary(max_size=300)
 

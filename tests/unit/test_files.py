@@ -10,21 +10,18 @@ import pytest
 
 from wakizashi import wire
 from wakizashi.errors import Retryable, WakizashiError
-from wakizashi.files import (
-    BAD,
+from wakizashi.files import BAD, SENT, DirectoryLocked, WindowDirectory
+from wakizashi.filesystem import Filesystem
+from wakizashi.model import DeviceLedger, Direction, Flow, Ledger, Window
+from wakizashi.window_file import (
     HEADER_BYTES,
-    SENT,
     DamagedFile,
-    DirectoryLocked,
     Entry,
-    Filesystem,
-    WindowDirectory,
     file_name,
     probe_digest,
     seal,
     unseal,
 )
-from wakizashi.model import DeviceLedger, Direction, Flow, Ledger, Window
 
 START = 1_700_000_000_000
 PROBE = "web-1"

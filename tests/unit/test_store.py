@@ -20,8 +20,9 @@ from wakizashi.center.repost import Repost
 from wakizashi.center.store import Outcome, Status, Store
 from wakizashi.center.writer import Writer
 from wakizashi.errors import Permanent, Retryable
-from wakizashi.files import Filesystem, seal
+from wakizashi.filesystem import Filesystem
 from wakizashi.model import Direction, Flow, LedgerRecord, StoredWindow, TrafficRecord, Window
+from wakizashi.window_file import seal
 
 Key = tuple[str, int, str, str]
 
@@ -305,8 +306,7 @@ def test_files_that_can_not_be_read_do_not_hold_up_the_others(
         backend = FakeBackend()
         recovery = Recovery(tmp_path, limit_bytes=2**20)
         recovery.open()
-        for number in range(5):
-            recovery.save(window(number), wire.encode(window(number)))
+        recovery.save([(window(n), wire.encode(window(n))) for n in range(5)])
         oldest = min(tmp_path.glob("*.window"))
         broken.add(oldest)
         writer = Writer(

@@ -15,7 +15,7 @@ import pytest
 from tests.center_servers import until
 from wakizashi import wire
 from wakizashi.errors import Retryable
-from wakizashi.files import Filesystem
+from wakizashi.filesystem import Filesystem
 from wakizashi.model import Window
 from wakizashi.probe import transmit
 from wakizashi.probe.capture import Endpoint

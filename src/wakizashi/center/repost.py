@@ -13,9 +13,9 @@ from wakizashi.center.isolate import points
 from wakizashi.center.recovery import Recovery
 from wakizashi.center.writer import GROUP_POINTS, Writer
 from wakizashi.errors import Retryable
-from wakizashi.files import Entry
 from wakizashi.model import StoredWindow
 from wakizashi.telemetry import Throttle
+from wakizashi.window_file import Entry
 
 _log = logging.getLogger(__name__)
 

@@ -214,12 +214,12 @@ class Store:
         if self._recovery is None:
             self._finish(group, self._retry(self._writer.reason))
             return
-        for item in group:
-            try:
-                await asyncio.to_thread(self._recovery.save, item.window, item.chunks)
-            except Retryable as error:
-                self._throttle.error("recovery", f"{error}; probes keep their windows")
-                self._finish([item], self._retry(str(error)))
+        windows = [(item.window, item.chunks) for item in group]
+        results = await asyncio.to_thread(self._recovery.save, windows)
+        for item, result in zip(group, results, strict=True):
+            if isinstance(result, Retryable):
+                self._throttle.error("recovery", f"{result}; probes keep their windows")
+                self._finish([item], self._retry(str(result)))
             else:
                 self._throttle.clear("recovery")
                 self._finish([item], Outcome(Status.STORED), kept=True)

@@ -8,9 +8,11 @@ import logging
 from pathlib import Path
 
 from wakizashi import wire
-from wakizashi.files import Entry, Filesystem, WindowDirectory
+from wakizashi.files import WindowDirectory
+from wakizashi.filesystem import Filesystem
 from wakizashi.model import Window
 from wakizashi.probe.stats import ProbeStats
+from wakizashi.window_file import Entry
 
 _log = logging.getLogger(__name__)
 

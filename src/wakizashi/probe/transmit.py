@@ -21,13 +21,13 @@ from typing import Any
 import grpc
 
 from wakizashi.errors import Retryable
-from wakizashi.files import Entry
 from wakizashi.probe.capture import Endpoint
 from wakizashi.probe.config import split_address
 from wakizashi.probe.dump import Dump
 from wakizashi.probe.stats import ProbeStats
 from wakizashi.telemetry import Throttle
 from wakizashi.v1 import traffic_pb2 as pb
+from wakizashi.window_file import Entry
 
 _log = logging.getLogger(__name__)
 
