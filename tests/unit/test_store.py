@@ -395,7 +395,7 @@ def test_close_flushes_and_then_refuses() -> None:
     async def main() -> None:
         backend = FakeBackend()
         async with opened(backend, None) as (store, _):
-            task = asyncio.create_task(store.submit(window(0), wire.encode(window(0))))
+            task = asyncio.ensure_future(store.submit(window(0), wire.encode(window(0))))
             await asyncio.sleep(0)  # the task runs up to its first pause
             await store.close(5)
             assert (await task).status is Status.STORED

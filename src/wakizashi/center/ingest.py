@@ -92,11 +92,11 @@ class Ingest:
             self._throttle.warning("garbage", f"{context.peer()}: refused a call: {fault}")
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, fault)
 
-    async def outcome(self, window: Window, chunks: list[bytes]) -> Outcome:
-        """The store's word, or ``RETRY`` while stopping."""
+    def submit(self, window: Window, chunks: list[bytes]) -> Awaitable[Outcome]:
+        """The store's word to come, or ``RETRY`` while stopping."""
         if self._stopping:
-            return Outcome(Status.RETRY, "the center is stopping", 1000)
-        return await self._submit(window, chunks)
+            return _known(Outcome(Status.RETRY, "the center is stopping", 1000))
+        return self._submit(window, chunks)
 
     def postponed(self, name: tuple[str, int], reason: str) -> Outcome:
         """Count and log a window that meets a limit."""
@@ -109,6 +109,14 @@ class Ingest:
         self._metrics.windows.labels("rejected").inc()
         self._throttle.warning(f"rejected {name[0]}", f"{peer}: refused window {name}: {reason}")
         return Outcome(Status.REJECTED, reason)
+
+
+async def _known(outcome: Outcome) -> Outcome:
+    return outcome
+
+
+class _OverLimit(Exception):
+    """A window met a limit; ``str()`` says which."""
 
 
 class _Call:
@@ -138,69 +146,82 @@ class _Call:
 
     async def _read_all(self, assembly: wire.Assembly) -> str | None:
         over: tuple[str, int] | None = None  # has its ack; what still comes of it is left alone
-        while True:
-            try:
-                data = await self._context.read()
-            except (grpc.RpcError, asyncio.InvalidStateError, grpc.aio.BaseError):
-                return None  # the client broke off
-            if data is grpc.aio.EOF:
-                return None
+        while (data := await self._read()) is not None:
             started = assembly.pending
-            limit = None
             try:
                 name = assembly.read(data)
                 if assembly.begun:
                     over = None
-                    limit = await self._enter(name[0], len(data) * assembly.begun)
-                if limit is None:
-                    async with self._ingest.turn:
-                        window = assembly.take()
-                        await asyncio.sleep(0)
-                    limit = self._admission.check_records(
-                        len(window.flows) if window else assembly.records
-                    )
+                    await self._enter(name[0], len(data) * assembly.begun)
+                outcome = await self._take(assembly)
             except wire.InvalidWindow as error:
                 self._give_back()
                 if assembly.name is None:
                     return f"{error}; is this a probe of this release?"
                 if assembly.name != over or started:
                     over = assembly.name
-                    outcome = self._ingest.refused(self._context.peer(), over, str(error))
-                    await self._send(over, outcome)
-                continue
-            if limit is not None:
+                    refused = self._ingest.refused(self._context.peer(), over, str(error))
+                    await self._send(over, refused)
+            except _OverLimit as limit:
                 assembly.drop()
                 self._give_back()
                 over = name
-                await self._send(name, self._ingest.postponed(name, limit))
-            elif window is not None and self._room is not None:
-                task = asyncio.create_task(self._deliver(window, assembly.raw, self._room))
-                self._room = None
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                await self._send(name, self._ingest.postponed(name, str(limit)))
+            else:
+                if outcome is not None and self._room is not None:
+                    task = asyncio.create_task(self._deliver(name, outcome, self._room))
+                    self._tasks.add(task)
+                    task.add_done_callback(self._tasks.discard)
+                    self._room = None
+        return None
 
-    async def _enter(self, probe: str, size: int) -> str | None:
+    async def _read(self) -> bytes | None:
+        """The next message; None at the end, or where the client broke off."""
+        try:
+            data: Any = await self._context.read()
+        except (grpc.RpcError, asyncio.InvalidStateError, grpc.aio.BaseError):
+            return None
+        return None if data is grpc.aio.EOF else bytes(data)
+
+    async def _enter(self, probe: str, size: int) -> None:
         """Take room; while windows of this call have some, it is not read further for lack of it."""
         if self._closed is not None:
-            return self._closed
+            raise _OverLimit(self._closed)
         while self._tasks and not self._admission.has_room(probe, size):
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         limit = await self._admission.enter(probe, size)
-        if limit is None:
-            self._room = (probe, size)
-        return limit
+        if limit is not None:
+            raise _OverLimit(limit)
+        self._room = (probe, size)
+
+    async def _take(self, assembly: wire.Assembly) -> Awaitable[Outcome] | None:
+        """The store's word to come on the window that is complete now, if one is.
+
+        The window itself goes no further: its flows take much memory.
+        """
+        async with self._ingest.turn:
+            window = assembly.take()
+            records = len(window.flows) if window else assembly.records
+            limit = self._admission.check_records(records)
+            if limit is not None:
+                raise _OverLimit(limit)
+            outcome = self._ingest.submit(window, assembly.raw) if window else None
+            await asyncio.sleep(0)
+            return outcome
 
     def _give_back(self) -> None:
         if self._room is not None:
             self._admission.leave(*self._room)
             self._room = None
 
-    async def _deliver(self, window: Window, chunks: list[bytes], room: tuple[str, int]) -> None:
+    async def _deliver(
+        self, name: tuple[str, int], outcome: Awaitable[Outcome], room: tuple[str, int]
+    ) -> None:
         try:
-            outcome = await self._ingest.outcome(window, chunks)
+            word = await outcome
         finally:
             self._admission.leave(*room)
-        await self._send((window.probe, window.start_ms), outcome)
+        await self._send(name, word)
 
     async def _send(self, name: tuple[str, int], outcome: Outcome) -> None:
         ack = pb.WindowAck(

@@ -116,25 +116,36 @@ class Store:
         """Why no window can be made durable now; None while one can."""
         return self._writer.reason if self._writer.failing and self._recovery is None else None
 
-    async def submit(self, window: Window, chunks: Sequence[bytes]) -> Outcome:
-        """Make a window durable, or tell why it is not. Never raises for the window's sake."""
-        if self._closing:
-            return self._count(self._retry("the center is stopping"))
+    def submit(self, window: Window, chunks: Sequence[bytes]) -> Awaitable[Outcome]:
+        """Make a window durable, or tell why it is not. Never raises for the window's sake.
+
+        The flows are looked at before this returns, or at the latest before the
+        outcome is waited for long: whoever keeps them pays ten times the memory
+        of the chunks for each window that waits for the backend.
+        """
         self._metrics.records.inc(len(window.flows))
         if len(window.flows) > _LARGE_WINDOW:
-            stored = await asyncio.to_thread(aggregate, window)
-        else:
-            stored = aggregate(window)
-        if self._closing:
-            return self._count(self._retry("the center is stopping"))
+            return self._submit_large(window, chunks)
+        return self._append(replace(window, flows=()), chunks, aggregate(window))
+
+    async def _submit_large(self, window: Window, chunks: Sequence[bytes]) -> Outcome:
+        stored = await asyncio.to_thread(aggregate, window)
+        window = replace(window, flows=())
+        return await self._append(window, chunks, stored)
+
+    def _append(
+        self, window: Window, chunks: Sequence[bytes], stored: StoredWindow
+    ) -> asyncio.Future[Outcome]:
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        # Its flows would take ten times the memory of its chunks for as long as it waits.
-        self._items.append(_Item(replace(window, flows=()), chunks, stored, future))
+        if self._closing:
+            future.set_result(self._count(self._retry("the center is stopping")))
+            return future
+        self._items.append(_Item(window, chunks, stored, future))
         self._points += points(stored)
         self._arrived.set()
         if self._points >= GROUP_POINTS:
             self._full.set()
-        return await future
+        return future
 
     async def close(self, deadline_seconds: float) -> None:
         """Write what was submitted; what is not durable by the deadline is to be retried."""
