@@ -184,37 +184,6 @@ def test_describe_has_no_secrets(place: tuple[str, Settings]) -> None:
         assert "hidden" not in made.describe
 
 
-# -- sqlite ----------------------------------------------------------------------------------
-
-
-def test_sqlite_path_that_can_not_be(tmp_path: Path) -> None:
-    with opened("sqlite", [f"sqliteConfig.path={tmp_path}/no/w.db"]) as made:
-        for attempt in (made.check, lambda: made.write([aggregate(window())])):
-            with pytest.raises(Retryable, match=r"sqliteConfig\.path: .*no/w\.db.*exists"):
-                attempt()
-        (tmp_path / "no").mkdir()
-        made.write([aggregate(window())])  # mended while it ran
-
-
-def test_sqlite_file_that_is_none(tmp_path: Path) -> None:
-    (tmp_path / "w.db").write_text("hello, this is no database " * 100)
-    with opened("sqlite", [f"sqliteConfig.path={tmp_path}/w.db"]) as made:
-        with pytest.raises(Retryable, match="not a database; name another file"):
-            made.write([aggregate(window())])
-
-
-def test_sqlite_number_that_does_not_fit(tmp_path: Path) -> None:
-    good = aggregate(window(0))
-    record = aggregate(window(1)).records[0]._replace(size=2**63)
-    bad = replace(aggregate(window(1)), records=(record,))
-    with opened("sqlite", [f"sqliteConfig.path={tmp_path}/w.db"]) as made:
-        with pytest.raises(Permanent, match="64 bits"):
-            made.write([good, bad])
-        isolated, count = isolate(made.write, [good, bad], "refused")
-        assert list(isolated) == [("vm-1", bad.start_ms)] and count == 1
-        assert rows(made) == expected(good)
-
-
 # -- influxdb --------------------------------------------------------------------------------
 
 

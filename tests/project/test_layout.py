@@ -65,7 +65,11 @@ def test_only_two_engines_import_scapy_and_only_when_used() -> None:
 
 def test_foreign_databases_stay_in_their_backend() -> None:
     assert importers("influxdb") == {"wakizashi.center.backends.influxdb"}
-    assert importers("sqlite3") == {"wakizashi.center.backends.sqlite"}
+    own = {"wakizashi.center.embedded.reading", "wakizashi.center.embedded.retention"}
+    assert importers("sqlite3") - own == {"wakizashi.center.backends.sqlite"}
+    assert {name for name in importers("wakizashi.center.embedded") if "embedded" not in name} == {
+        "wakizashi.center.backends.sqlite"
+    }
 
 
 def test_libraries_never_import_a_command_line() -> None:

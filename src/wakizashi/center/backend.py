@@ -97,7 +97,8 @@ def open_backend(config: "BackendConfig", *, read_only: bool = False) -> Backend
     Does not connect: a center starts without its backend.
 
     Raises:
-        WakizashiError: ``read_only``, and there is nothing to read.
+        WakizashiError: ``read_only``, and there is nothing to read; or another
+            center has what only one may write.
     """
     backend: Backend = backend_module(config.type).create(config, read_only=read_only)
     return backend

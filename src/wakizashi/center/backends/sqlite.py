@@ -1,72 +1,126 @@
 """SQLite: an embedded file, for one center and for trying things out.
 
-Two tables, ``TABLE`` and ``TABLE_ledger``; one row a point, its key the point's
-identity, so that writing it again sets the same row. Tags are a JSON object.
+What is in the file, for the table ``traffic``:
 
-Debian's SQLite 3.40 has a WAL bug with two connections that write or
-checkpoint: here one connection writes and checkpoints, every other one opens
-read-only. ``synchronous=FULL``: a commit that returned is on the disk.
+- ``traffic_window``: a row for each window, with its tags as a JSON object;
+- ``traffic_record`` and ``traffic_device``: its records and its ledgers, by the
+  window's ``id``. A window's rows lie together, and new windows at the end, so
+  that writing appends, and what expires gives whole pages back;
+- ``traffic`` and ``traffic_ledger``: views that join them, for people.
+
+Each key is the point's identity, so that writing it again sets the same row. A
+window whose ``timestamp`` is NULL has expired: the views do not show it, and its
+rows are deleted, some with each write. ``user_version`` is the layout's number.
+
+One connection writes and checkpoints, every other one opens read-only: Debian's
+SQLite 3.40 has a WAL bug with two that write or checkpoint. A lock on
+``PATH-lock`` keeps a second center away. ``synchronous=FULL``: a commit that
+returned is on the disk.
+
+What bounds the write-ahead log: readers hold no transaction longer than a slice
+(``embedded.reading``), so the log starts over about every 4 MiB, as SQLite has it;
+where slices follow each other so closely that it never can, the writer waits a
+moment for those under way once the log has ``WAL_LIMIT_BYTES``. Nothing bounds
+it while another program keeps a transaction open; that is logged.
 """
 
 import contextlib
 import json
+import logging
+import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
+from pydantic import Field
+
 from wakizashi.center.backend import Backend, Row, check_by
-from wakizashi.config import Section
+from wakizashi.center.embedded import reading
+from wakizashi.center.embedded.lock import Lock
+from wakizashi.center.embedded.retention import Retention
+from wakizashi.center.embedded.tables import LAYOUT, Tables
+from wakizashi.config import Section, Size
 from wakizashi.errors import Permanent, Retryable, WakizashiError
-from wakizashi.model import Ledger, LedgerRecord, StoredWindow, Tally
+from wakizashi.model import LedgerRecord, StoredWindow
+from wakizashi.telemetry import Throttle
 
 if TYPE_CHECKING:
     from wakizashi.center.config import BackendConfig
 
 CONFIG_KEY = "sqliteConfig"
 
-_TALLIES = ("device", "counted", "own", "non_ip", "dropped", "other")
-_TRAFFIC = ("timestamp", "probe", "probeIP", "srcIP", "dstIP", "size", "packets")
-_LEDGER = (
-    "timestamp",
-    "probe",
-    "device",
-    "number",
-    "duration",
-    *(f"{tally}_{unit}" for tally in _TALLIES for unit in ("packets", "bytes")),
-)
+WAL_LIMIT_BYTES = 32 * 2**20
+"""Where the write-ahead log is made to start over; it does so by itself at 4 MiB, given a chance."""
+_CHECKPOINT_MS = 200
+"""Longest that a write waits for the readers that keep a large log from starting over."""
+
+_log = logging.getLogger(__name__)
 
 
 class Config(Section):
     """``backendConfig.sqliteConfig``."""
 
     path: Path = Path("./wakizashi.db")
+    ttl: Annotated[int, Field(ge=1, le=3_155_760_000)] = 30 * 86_400
+    limit: Size = 10 * 2**30
 
 
 def create(config: "BackendConfig", *, read_only: bool) -> Backend:
     """Make the backend; see :func:`wakizashi.center.backend.open_backend`."""
     section: Config = getattr(config, CONFIG_KEY)
-    return Sqlite(section.path, config.table, config.timeout, read_only=read_only)
+    return Sqlite(section, config.table, config.timeout, read_only=read_only)
 
 
 class Sqlite(Backend):
-    """A SQLite file; the writing connection is opened with the first write."""
+    """A SQLite file; the writing connection is opened with the first write.
+
+    Args:
+        clock: seconds of Unix time, for what expires.
+
+    Raises:
+        Retryable: another center has the file.
+        WakizashiError: ``read_only``, and there is no such file.
+    """
 
     def __init__(
-        self, path: Path, table: str, timeout_seconds: float, *, read_only: bool = False
+        self,
+        config: Config,
+        table: str,
+        timeout_seconds: float,
+        *,
+        read_only: bool = False,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self._path = path
-        self._table, self._ledger_table = f'"{table}"', f'"{table}_ledger"'
+        self._path = config.path
+        self._tables = Tables(table)
+        self._retention = Retention(
+            self._tables,
+            str(config.path),
+            ttl_seconds=config.ttl,
+            limit_bytes=config.limit,
+            clock=clock,
+        )
         self._timeout = timeout_seconds
         self._read_only = read_only
+        self._throttle = Throttle(_log)
         self._lock = threading.Lock()
+        self._file_lock = Lock(config.path)
         self._writer: sqlite3.Connection | None = None
-        self._insert_traffic = _upsert(self._table, _TRAFFIC, 5)
-        self._insert_ledger = _upsert(self._ledger_table, _LEDGER, 3)
-        if read_only and not path.is_file():
-            raise self._missing()
+        self._identity = (0, 0)
+        if read_only:
+            if not self._path.is_file():
+                raise self._missing()
+        else:
+            try:
+                self._file_lock.take()
+            except BlockingIOError as error:
+                raise self._trouble(error) from None
+            except OSError:  # a write tries again, and tells
+                pass
 
     @property
     def describe(self) -> str:
@@ -79,108 +133,153 @@ class Sqlite(Backend):
             "name the one that the center writes, or start the center first"
         )
 
-    def _trouble(self, error: sqlite3.Error) -> Retryable:
+    def _fault(self, text: str) -> Retryable:
+        return Retryable(f"backendConfig.sqliteConfig.path: {self._path} {text}")
+
+    def _trouble(self, error: sqlite3.Error | OSError) -> Retryable:
+        if isinstance(error, BlockingIOError):
+            return self._fault(
+                "is in use by another center; stop that one, or give each its own file"
+            )
+        reason = str(error.strerror if isinstance(error, OSError) else error)
         return Retryable(
-            f"backendConfig.sqliteConfig.path: {self._path}: {error}; {_remedy(str(error))}"
+            f"backendConfig.sqliteConfig.path: {self._path}: {reason}; {_remedy(reason)}"
         )
 
-    # -- writing -----------------------------------------------------------------------------
-
-    def write(self, windows: Sequence[StoredWindow]) -> None:
-        """Upsert everything in one transaction."""
-        traffic = []
-        ledgers = []
-        for window in windows:
-            tags = json.dumps(dict(window.tags), sort_keys=True, ensure_ascii=False)
-            for record in window.records:
-                traffic.append((*(getattr(record, field) for field in _TRAFFIC), tags))
-            for ledger in window.ledgers:
-                ledgers.append((*_ledger_row(ledger), tags))
-        with self._lock:
-            try:
-                writer = self._open_writer()
-                with writer:  # commits, or rolls back
-                    writer.execute("BEGIN IMMEDIATE")
-                    writer.executemany(self._insert_traffic, traffic)
-                    writer.executemany(self._insert_ledger, ledgers)
-            except OverflowError as error:
-                raise Permanent(
-                    f"{self.describe}: a number does not fit into 64 bits: {error}"
-                ) from error
-            except (sqlite3.IntegrityError, sqlite3.DataError) as error:
-                raise Permanent(f"{self.describe}: {error}") from error
-            except sqlite3.Error as error:
-                self._close_writer()  # the file may be another one by the next time
-                raise self._trouble(error) from error
+    # -- the writing connection ----------------------------------------------------------------
 
     def _open_writer(self) -> sqlite3.Connection:
         if self._read_only:
             raise Permanent(f"{self.describe}: was opened for reading only")
         if self._writer is None:
+            self._file_lock.take()
             writer = sqlite3.connect(
                 self._path,
                 timeout=self._timeout,
                 isolation_level=None,
                 check_same_thread=False,  # worker threads take turns under the lock
             )
-            try:
-                writer.execute("PRAGMA journal_mode=WAL")
-                writer.execute("PRAGMA synchronous=FULL")
-                writer.execute(_create(self._table, _TRAFFIC, 5))
-                writer.execute(_create(self._ledger_table, _LEDGER, 3))
-            except sqlite3.Error:
-                writer.close()
-                raise
             self._writer = writer
+            if fault := _layout_fault(writer):  # before anything is changed
+                raise self._fault(fault)
+            (mode,) = writer.execute("PRAGMA journal_mode=WAL").fetchone()
+            if mode != "wal":
+                raise self._fault("can't have a write-ahead log there; name a file on a local disk")
+            writer.execute("PRAGMA synchronous=FULL")
+            writer.execute(f"PRAGMA journal_size_limit={WAL_LIMIT_BYTES}")
+            with writer:
+                writer.execute("BEGIN IMMEDIATE")
+                for statement in self._tables.create:
+                    writer.execute(statement)
+            self._identity = _identity(self._path)
         return self._writer
 
-    def _close_writer(self) -> None:
+    def _let_go(self) -> None:
+        """Close the writing connection and unlock; the file may be another one by the next time."""
         if self._writer is not None:
             with contextlib.suppress(sqlite3.Error):
                 self._writer.close()
             self._writer = None
+        self._file_lock.release()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """The writing connection in a transaction, for one thread at a time."""
+        with self._lock:
+            try:
+                writer = self._open_writer()
+                with writer:  # commits, or rolls back
+                    writer.execute("BEGIN IMMEDIATE")
+                    yield writer
+                if _identity(self._path) != self._identity:
+                    # The commit went into a file without a name.
+                    raise self._fault("was replaced by another file; it is opened anew")
+                self._bound_log(writer)
+            except OverflowError as error:
+                raise Permanent(
+                    f"{self.describe}: a number does not fit into 64 bits: {error}"
+                ) from error
+            except (sqlite3.IntegrityError, sqlite3.DataError) as error:
+                raise Permanent(f"{self.describe}: {error}") from error
+            except (sqlite3.Error, OSError) as error:
+                self._let_go()
+                raise self._trouble(error) from error
+            except WakizashiError:
+                self._let_go()
+                raise
+
+    def _bound_log(self, writer: sqlite3.Connection) -> None:
+        """Where the log is large, wait a moment for the readers that keep it from starting over."""
+        if os.stat(f"{os.path.realpath(self._path)}-wal").st_size <= WAL_LIMIT_BYTES:
+            return
+        writer.execute(f"PRAGMA busy_timeout={_CHECKPOINT_MS}")
+        busy, *_ = writer.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+        writer.execute(f"PRAGMA busy_timeout={int(self._timeout * 1000)}")
+        if busy:
+            self._throttle.warning(
+                "log",
+                f"backendConfig.sqliteConfig.path: {self._path}-wal grows beyond "
+                f"{WAL_LIMIT_BYTES} bytes: another program keeps a transaction open; end that one",
+            )
 
     def check(self) -> None:
         """Open the file, making it if there is none."""
-        with self._lock:
-            try:
-                if self._read_only:
-                    self._open_reader().close()
-                else:
-                    writer = self._open_writer()
-                    writer.execute("BEGIN IMMEDIATE")
-                    writer.execute("ROLLBACK")
-            except sqlite3.Error as error:
-                self._close_writer()
-                raise self._trouble(error) from error
+        if self._read_only:
+            with self._reading() as reader:
+                reader.execute("SELECT 1")
+        else:
+            with self._writing():
+                pass
 
     def close(self) -> None:
         """Close the writing connection, which checkpoints."""
         with self._lock:
-            self._close_writer()
+            self._let_go()
+
+    # -- writing -----------------------------------------------------------------------------
+
+    def write(self, windows: Sequence[StoredWindow]) -> None:
+        """Upsert everything in one transaction, and delete some of what has expired."""
+        sql = self._tables
+        with self._writing() as writer:
+            records: list[tuple[Any, ...]] = []
+            ledgers: list[tuple[Any, ...]] = []
+            for window in windows:
+                if not window.records and not window.ledgers:
+                    continue
+                tags = json.dumps(dict(window.tags), sort_keys=True, ensure_ascii=False)
+                name = (window.start_ms, window.probe, tags)
+                (number,) = writer.execute(sql.upsert_window, name).fetchone()
+                records += [(number, *record[2:]) for record in window.records]
+                ledgers += [(number, *sql.ledger_row(ledger)) for ledger in window.ledgers]
+            writer.executemany(sql.upsert_record, records)
+            writer.executemany(sql.upsert_device, ledgers)
+            self._retention.sweep(writer)
 
     # -- reading -----------------------------------------------------------------------------
 
-    def _open_reader(self) -> sqlite3.Connection:
-        # Reads may be iterated on another thread than they began on.
-        return sqlite3.connect(
-            f"file:{quote(str(self._path))}?mode=ro",
-            uri=True,
-            timeout=self._timeout,
-            isolation_level=None,
-            check_same_thread=False,
-        )
-
-    def _select(self, query: str, since_ms: int, until_ms: int) -> Iterator[tuple[str | int, ...]]:
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
         if not self._path.is_file():
             raise self._missing()
         try:
-            with contextlib.closing(self._open_reader()) as reader:
-                yield from reader.execute(query, (since_ms, until_ms))
+            # Reads may be iterated on another thread than they began on.
+            with contextlib.closing(
+                sqlite3.connect(
+                    f"file:{quote(str(self._path))}?mode=ro",
+                    uri=True,
+                    timeout=self._timeout,
+                    isolation_level=None,
+                    check_same_thread=False,
+                )
+            ) as reader:
+                if fault := _layout_fault(reader):
+                    raise WakizashiError(str(self._fault(fault)))
+                yield reader
         except sqlite3.Error as error:
             if "no such table" in str(error):
                 raise WakizashiError(
-                    f"backendConfig.table: {self._path} has no table {self._table}; "
+                    f"backendConfig.table: {self._path} has no table {self._tables.name}; "
                     "name the table that the center writes"
                 ) from error
             raise self._trouble(error) from error
@@ -188,73 +287,40 @@ class Sqlite(Backend):
     def traffic(self, since_ms: int, until_ms: int, by: Sequence[str] = ()) -> Iterator[Row]:
         """See :meth:`wakizashi.center.backend.Backend.traffic`."""
         check_by(by)
-        names: tuple[str, ...] = tuple(dict.fromkeys(by))
-        where = f"FROM {self._table} WHERE timestamp >= ? AND timestamp < ?"
-        if names:
-            keys = ", ".join(names)
-            query = (
-                f"SELECT {keys}, sum(size), sum(packets) {where} GROUP BY {keys} ORDER BY {keys}"
-            )
-            names = (*names, "size", "packets")
-        else:
-            names = _TRAFFIC
-            query = f"SELECT {', '.join(names)} {where} ORDER BY timestamp, probe, probeIP, srcIP, dstIP"
-        for row in self._select(query, since_ms, until_ms):
-            yield dict(zip(names, row, strict=True))
+        with self._reading() as reader:
+            if by:
+                keys = tuple(dict.fromkeys(by))
+                yield from reading.sums(reader, self._tables, since_ms, until_ms, keys)
+            else:
+                yield from reading.traffic(reader, self._tables, since_ms, until_ms)
 
     def ledgers(self, since_ms: int, until_ms: int) -> Iterator[LedgerRecord]:
         """See :meth:`wakizashi.center.backend.Backend.ledgers`."""
-        query = (
-            f"SELECT {', '.join(_LEDGER)} FROM {self._ledger_table} "
-            "WHERE timestamp >= ? AND timestamp < ? ORDER BY timestamp, probe, device"
-        )
-        for row in self._select(query, since_ms, until_ms):
-            numbers = [int(value) for value in row[5:]]
-            tallies = {
-                name: Tally(numbers[2 * i], numbers[2 * i + 1]) for i, name in enumerate(_TALLIES)
-            }
-            yield LedgerRecord(
-                timestamp=int(row[0]),
-                probe=str(row[1]),
-                device=str(row[2]),
-                number=int(row[3]),
-                duration=int(row[4]),
-                ledger=Ledger(**tallies),
-            )
+        with self._reading() as reader:
+            yield from reading.ledgers(reader, self._tables, since_ms, until_ms)
 
 
-def _ledger_row(record: LedgerRecord) -> tuple[str | int, ...]:
-    numbers: list[int] = []
-    for name in _TALLIES:
-        tally: Tally = getattr(record.ledger, name)
-        numbers += (tally.packets, tally.bytes)
-    head = (record.timestamp, record.probe, record.device, record.number, record.duration)
-    return (*head, *numbers)
-
-
-def _create(table: str, columns: Sequence[str], keys: int) -> str:
-    text = {"probe", "probeIP", "srcIP", "dstIP", "device"}
-    fields = [f"{name} {'TEXT' if name in text else 'INTEGER'} NOT NULL" for name in columns]
+def _layout_fault(connection: sqlite3.Connection) -> str | None:
+    (layout,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if layout == LAYOUT or (layout, tables) == (0, 0):
+        return None
     return (
-        f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(fields)}, tags TEXT NOT NULL, "
-        f"PRIMARY KEY ({', '.join(columns[:keys])})) WITHOUT ROWID"
+        f"holds tables of another program or release (user_version {layout}; this one has "
+        f"{LAYOUT}); name another file, or move this one away"
     )
 
 
-def _upsert(table: str, columns: Sequence[str], keys: int) -> str:
-    """An insert that sets the other columns of a row that is there; it never adds."""
-    sets = ", ".join(f"{name} = excluded.{name}" for name in (*columns[keys:], "tags"))
-    return (
-        f"INSERT INTO {table} ({', '.join(columns)}, tags) "
-        f"VALUES ({', '.join('?' * (len(columns) + 1))}) "
-        f"ON CONFLICT ({', '.join(columns[:keys])}) DO UPDATE SET {sets}"
-    )
+def _identity(path: Path) -> tuple[int, int]:
+    """Which file has that name."""
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def _remedy(message: str) -> str:
     if "locked" in message:
-        return "end the other program that writes it: one center writes a file"
-    if "full" in message or "disk I/O" in message:
+        return "end the other program that writes it"
+    if "full" in message or "disk I/O" in message or "No space" in message:
         return "make room on the disk, or mend it"
     if "not a database" in message or "malformed" in message:
         return "name another file, or move this one away"
