@@ -166,6 +166,17 @@ def test_number_that_does_not_fit(tmp_path: Path) -> None:
         assert rows(made) == expected(good)
 
 
+def test_a_longer_window_of_the_same_start_takes_its_place(tmp_path: Path) -> None:
+    with opened("sqlite", settings(tmp_path)) as made:
+        made.write([aggregate(window(0, size=100))])
+        longer = aggregate(window(0, size=150, tags=(("env", "b"),)))
+        made.write([longer])
+        assert rows(made) == expected(longer)
+        assert ledgers(made) == list(longer.ledgers)
+    with closing(sqlite3.connect(tmp_path / "w.db")) as shell:
+        assert shell.execute("SELECT tags FROM traffic").fetchall() == [('{"env": "b"}',)]
+
+
 def test_people_can_query_it(tmp_path: Path) -> None:
     with opened("sqlite", settings(tmp_path)) as made:
         made.write([aggregate(window(0, tags=(("env", "prod"),)))])
@@ -267,7 +278,7 @@ def test_the_log_starts_over_as_soon_as_it_can(
             assert size(tmp_path, "-wal") > 2 * limit
             assert [record.getMessage() for record in caplog.records] == [
                 f"backendConfig.sqliteConfig.path: {tmp_path}/w.db-wal grows beyond {limit} bytes: "
-                "another program keeps a transaction open; end that one"
+                "a reader keeps a transaction open; if this is told again, end the program that does"
             ]
             other.execute("ROLLBACK")
             made.write([stored(20)])

@@ -219,7 +219,8 @@ class Sqlite(Backend):
             self._throttle.warning(
                 "log",
                 f"backendConfig.sqliteConfig.path: {self._path}-wal grows beyond "
-                f"{WAL_LIMIT_BYTES} bytes: another program keeps a transaction open; end that one",
+                f"{WAL_LIMIT_BYTES} bytes: a reader keeps a transaction open; if this is told "
+                "again, end the program that does",
             )
 
     def check(self) -> None:
