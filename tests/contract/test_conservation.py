@@ -23,8 +23,8 @@ from wakizashi.center.aggregate import aggregate
 from wakizashi.center.backend import Backend, Row, backend_names
 from wakizashi.center.store import Status
 from wakizashi.errors import Permanent, Retryable
-from wakizashi.files import unseal
 from wakizashi.model import Direction, Flow, LedgerRecord, StoredWindow, Window
+from wakizashi.window_file import unseal
 
 BAD = "10.0.9.9"
 """A destination that the backend under test can never store."""
