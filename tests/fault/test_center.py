@@ -214,7 +214,7 @@ def test_a_second_center_needs_a_health_port_and_a_directory_of_its_own(center: 
     )
     assert done.returncode == 1 and "recoverDir" in done.stderr
     done = subprocess.run(
-        center.command("recoverDir=''"),
+        center.command("recoverDir=''", "backendConfig.sqliteConfig.path=own.db"),
         cwd=center.folder,
         capture_output=True,
         text=True,
