@@ -17,6 +17,7 @@ import pytest
 
 from tests.namespaces import device_named, enter, ip, pair, wait
 from wakizashi.model import Tally
+from wakizashi.probe.addresses import MAX_ADDRESSES
 from wakizashi.probe.capture import (
     OTHER,
     CaptureError,
@@ -29,7 +30,6 @@ from wakizashi.probe.capture import (
 )
 from wakizashi.probe.devices import ETHERNET_HEADER_BYTES
 from wakizashi.probe.packet_socket import ETH_P_ALL
-from wakizashi.probe.transmit import MAX_ADDRESSES
 
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
 

@@ -17,10 +17,10 @@ from tests.packets import (
     to_six,
 )
 from wakizashi.probe import packet
+from wakizashi.probe.addresses import MAX_ADDRESSES
 from wakizashi.probe.capture import Endpoint, FlowCounter
 from wakizashi.probe.ring.filter import MAX_INSTRUCTIONS, build
 from wakizashi.probe.ring.slots import OWN_BYTES, SLOT_BYTES
-from wakizashi.probe.transmit import MAX_ADDRESSES
 
 Instruction = tuple[int, int, int, int]
 

@@ -18,10 +18,11 @@ from wakizashi.errors import Retryable
 from wakizashi.filesystem import Filesystem
 from wakizashi.model import Window
 from wakizashi.probe import transmit
+from wakizashi.probe.addresses import REMEMBER_SECONDS, Center
 from wakizashi.probe.capture import Endpoint
 from wakizashi.probe.dump import Dump
 from wakizashi.probe.stats import ProbeStats
-from wakizashi.probe.transmit import REMEMBER_SECONDS, Center, Transmitter
+from wakizashi.probe.transmit import Transmitter
 from wakizashi.v1 import traffic_pb2 as pb
 from wakizashi.v1 import traffic_pb2_grpc as pb_grpc
 

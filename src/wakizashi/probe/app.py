@@ -12,13 +12,14 @@ import time
 from wakizashi import wire
 from wakizashi.errors import Retryable
 from wakizashi.lifecycle import StopSignal
+from wakizashi.probe.addresses import Center
 from wakizashi.probe.capture import CaptureError, choose
 from wakizashi.probe.config import ProbeConfig
 from wakizashi.probe.devices import Netlink
 from wakizashi.probe.dump import Dump
 from wakizashi.probe.loop import STUCK_SECONDS, Probe
 from wakizashi.probe.stats import ProbeStats, render
-from wakizashi.probe.transmit import Center, Transmitter
+from wakizashi.probe.transmit import Transmitter
 from wakizashi.telemetry import HealthServer
 
 _log = logging.getLogger(__name__)

@@ -12,13 +12,14 @@ from pathlib import Path
 from wakizashi import wire
 from wakizashi.errors import Retryable, WakizashiError
 from wakizashi.model import Tally
+from wakizashi.probe.addresses import Center
 from wakizashi.probe.capture import Limits
 from wakizashi.probe.config import ProbeConfig
 from wakizashi.probe.devices import ARPHRD_ETHER, Device, Netlink
 from wakizashi.probe.dump import Dump
 from wakizashi.probe.engines.replay import ReplayEngine, ReplayTap
 from wakizashi.probe.stats import ProbeStats
-from wakizashi.probe.transmit import Center, Transmitter
+from wakizashi.probe.transmit import Transmitter
 from wakizashi.probe.window import WindowBuilder
 
 _log = logging.getLogger(__name__)
