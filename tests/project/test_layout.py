@@ -65,6 +65,7 @@ def test_only_two_engines_import_scapy_and_only_when_used() -> None:
 
 def test_foreign_databases_stay_in_their_backend() -> None:
     assert importers("influxdb") == {"wakizashi.center.backends.influxdb"}
+    assert importers("redis") == {"wakizashi.center.redis_nodes"}
     assert importers("sqlite3") == {"wakizashi.center.backends.sqlite"}
 
 
