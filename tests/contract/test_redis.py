@@ -193,6 +193,28 @@ def test_a_key_of_another_type_is_isolated(redis_server: RedisServer) -> None:
         assert [record.number for record in ledgers(backend)] == [0, 1]
 
 
+def test_a_window_is_stored_whole_or_not_at_all(start_redis: StartRedis) -> None:
+    server = start_redis()
+    keys = Keys("wakizashi", "traffic")
+    # May set everything but the index, which comes last.
+    allowed = [f"~{keys.window('vm-1', START)}", "~wakizashi:traffic_ledger:*"]
+    allowed += [f"~{keys.periods}", "~wakizashi:traffic:probes:*", f"~{keys.window('bad', START)}"]
+    server.client.execute_command("ACL", "SETUSER", "u", "on", ">p", "+@all", *allowed)
+    user = ("redisConfig.user=u", "redisConfig.password=p", "database=wakizashi")
+    with redis_at(server.url, *user) as (backend, _):
+        with pytest.raises(Retryable, match="grant the user"):
+            backend.write([aggregate(window())])
+        assert not server.client.exists(keys.window("vm-1", START))
+        # What may work later goes before what never will.
+        server.client.set(keys.window("bad", START), "x")
+        server.client.execute_command("ACL", "SETUSER", "u", f"~{keys.index('bad', period(START))}")
+        bad = aggregate(window(probe="bad"))
+        with pytest.raises(Permanent):
+            backend.write([bad])
+        with pytest.raises(Retryable, match="grant the user"):
+            backend.write([bad, aggregate(window())])
+
+
 @pytest.mark.parametrize("which", ["probes", "periods"])
 def test_a_shared_key_of_another_type_quarantines_nothing(
     redis_server: RedisServer, which: str
@@ -211,8 +233,8 @@ def test_a_shared_key_of_another_type_quarantines_nothing(
 
 
 def test_full_memory_is_retryable_and_nothing_acknowledged_is_lost(start_redis: StartRedis) -> None:
-    server = start_redis("--maxmemory", "3mb")
-    windows = [aggregate(window(n, flows(500))) for n in range(200)]
+    server = start_redis("--maxmemory", "2mb")
+    windows = [aggregate(window(n, flows(500))) for n in range(110)]
     with redis_at(server.url) as (backend, _):
         acked = 0
         with pytest.raises(Retryable, match=r"maxmemory.*raise maxmemory, or shorten"):
@@ -339,13 +361,25 @@ def test_a_replica(start_redis: StartRedis, redis_server: RedisServer) -> None:
                 attempt()
 
 
+class _Refusing(socketserver.ThreadingTCPServer):
+    """A server that answers every command with the same error."""
+
+    daemon_threads = True
+
+    def __init__(self, answer: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Refuses)
+        self.answer = f"-{answer}\r\n".encode()
+        self.connections = 0
+
+
 class _Refuses(socketserver.StreamRequestHandler):
-    """Answers every command with the same error."""
+    server: _Refusing
 
     def handle(self) -> None:
+        self.server.connections += 1
         for line in self.rfile:
             if line.startswith(b"*"):
-                self.wfile.write(self.server.answer)  # type: ignore[attr-defined]  # set below
+                self.wfile.write(self.server.answer)
 
 
 @pytest.mark.parametrize(
@@ -362,9 +396,7 @@ class _Refuses(socketserver.StreamRequestHandler):
     ],
 )
 def test_what_a_server_answers(answer: str, part: str) -> None:
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Refuses) as server:
-        server.answer = f"-{answer}\r\n".encode()  # type: ignore[attr-defined]  # for the handler
-        server.daemon_threads = True
+    with _Refusing(answer) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         try:
@@ -372,6 +404,7 @@ def test_what_a_server_answers(answer: str, part: str) -> None:
                 with pytest.raises(Retryable, match=part) as caught:
                     backend.write([aggregate(window())])
                 assert type(caught.value) is Retryable
+                assert server.connections == 1  # the only retry loop is the store's
         finally:
             server.shutdown()
             thread.join()
