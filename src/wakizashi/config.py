@@ -320,7 +320,7 @@ def _faults(
                 where = sources[below[0]].text
         label = ".".join(keys)
         value = fault.get("input")
-        shown = "" if isinstance(value, dict | list | Section) or _secret(keys) else f"{value!r} "
+        shown = "" if isinstance(value, dict | list | Section) or _secret(keys) else _shown(value)
         kind, context = fault["type"], fault.get("ctx", {})
         if kind == "extra_forbidden":
             text = f"unknown key{_suggestion(keys, model)}"
@@ -362,6 +362,11 @@ def _internal(part: str) -> bool:
 
 def _secret(keys: _Keys) -> bool:
     return bool(keys) and re.search(r"password|token|secret", keys[-1], re.IGNORECASE) is not None
+
+
+def _shown(value: object) -> str:
+    """A value as messages have it: a URL without the user and password in it."""
+    return re.sub(r"(?<=//).*@|(?<=password=)[^&\s']*", "…", repr(value)) + " "
 
 
 def _suggestion(keys: _Keys, model: type[BaseModel]) -> str:

@@ -15,6 +15,7 @@ import pytest
 
 from tests.center_servers import InfluxServer, free_port
 from tests.center_windows import START, ip, window
+from tests.redis_servers import RedisServer
 from wakizashi.center.aggregate import aggregate
 from wakizashi.center.backend import Backend, backend_names, open_backend
 from wakizashi.center.config import load_center
@@ -36,10 +37,27 @@ def _influxdb(request: pytest.FixtureRequest) -> Settings:
     return [f"influxConfig.host={server.url}", f"database=w{uuid.uuid4().hex}"]
 
 
+FOREVER = "redisConfig.ttl=3155760000"  # the windows of these tests are years old
+
+
+def _redis(request: pytest.FixtureRequest) -> Settings:
+    server: RedisServer = request.getfixturevalue("redis_server")
+    return [f"redisConfig.url={server.url}", FOREVER, f"database=w{uuid.uuid4().hex}"]
+
+
+def _redis_cluster(request: pytest.FixtureRequest) -> Settings:
+    nodes: list[RedisServer] = request.getfixturevalue("redis_cluster")
+    url = f"redis+cluster://127.0.0.1:{nodes[1].port}"
+    return [f"redisConfig.url={url}", FOREVER, f"database=w{uuid.uuid4().hex}"]
+
+
 SETTINGS: dict[str, Callable[[pytest.FixtureRequest], Settings]] = {
     "sqlite": _sqlite,
     "influxdb": _influxdb,
+    "redis": _redis,
+    "redis+cluster": _redis_cluster,
 }
+"""By type; behind a ``+`` is another way to run the same one."""
 
 
 @contextmanager
@@ -52,9 +70,9 @@ def opened(name: str, settings: Settings, *, read_only: bool = False) -> Iterato
         backend.close()
 
 
-@pytest.fixture(params=backend_names())
+@pytest.fixture(params=sorted({*backend_names(), *SETTINGS}))
 def place(request: pytest.FixtureRequest) -> tuple[str, Settings]:
-    return request.param, SETTINGS[request.param](request)
+    return request.param.partition("+")[0], SETTINGS[request.param](request)
 
 
 @pytest.fixture

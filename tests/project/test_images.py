@@ -38,3 +38,12 @@ def test_a_center_with_an_empty_file_is_reachable(tmp_path: Path) -> None:
     empty = tmp_path / "center-config.yaml"
     empty.write_text("# the defaults\n")
     assert load(CenterConfig, empty, environment={}).host == "0.0.0.0"
+
+
+def test_the_center_is_shipped_with_the_packages_of_its_backends() -> None:
+    for name in ("Dockerfile.center", "build-binary.sh"):
+        text = (ROOT / name).read_text()
+        extras = re.findall(r"pip install.* '\.\[([a-z,]+)\]'", text)
+        assert len(extras) == 1, name
+        assert "redis" in extras[0].split(","), name
+    assert "--hidden-import redis" in (ROOT / "build-binary.sh").read_text()

@@ -70,6 +70,7 @@ def test_foreign_databases_stay_in_their_backend() -> None:
     assert {name for name in importers("wakizashi.center.embedded") if "embedded" not in name} == {
         "wakizashi.center.backends.sqlite"
     }
+    assert importers("redis") == {"wakizashi.center.redis_nodes"}
 
 
 def test_libraries_never_import_a_command_line() -> None:

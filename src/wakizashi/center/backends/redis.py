@@ -1,0 +1,274 @@
+"""Redis, one server or a Redis Cluster.
+
+What is stored, and under which keys, is told in :mod:`wakizashi.center.hashes`.
+A call's windows go out in one pipeline (one for each node of a cluster), each
+window in a transaction of its own; who has windows in which hour goes before,
+so that a reader finds whatever is there. Every reply is looked at: in a transaction
+one command may fail while the others succeed.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from wakizashi.center.backend import Backend, Row, check_by
+from wakizashi.center.hashes import (
+    Command,
+    Keys,
+    decode_ledgers,
+    decode_traffic,
+    encode_periods,
+    encode_probes,
+    encode_window,
+    period,
+)
+from wakizashi.center.redis_nodes import Nodes, Request
+from wakizashi.center.redis_url import DEFAULT_PORT, Address, Place
+from wakizashi.config import PasswordSection
+from wakizashi.errors import ConfigError, Permanent, Retryable, WakizashiError
+from wakizashi.model import LedgerRecord, StoredWindow
+
+if TYPE_CHECKING:
+    from wakizashi.center.config import BackendConfig
+
+CONFIG_KEY = "redisConfig"
+
+_BATCH_FIELDS = 50_000
+"""About so many fields are read with one pipeline: some 10 MB."""
+
+
+class Config(PasswordSection):
+    """``backendConfig.redisConfig``."""
+
+    url: str = f"redis://127.0.0.1:{DEFAULT_PORT}/0"
+    user: str = ""
+    # A week: probes whose center was away over a long weekend still deliver in time.
+    ttl: Annotated[int, Field(ge=60, le=3_155_760_000)] = 604_800
+
+    @property
+    def has_secret(self) -> bool:
+        """Whether there is a password, or a file for one."""
+        return self.password is not None or self.passwordFile is not None
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        Place.parse(value)
+        return value
+
+    @model_validator(mode="after")
+    def _one_user(self) -> Self:
+        place = Place.parse(self.url)
+        if (self.user or self.has_secret) and (place.user or place.password):
+            raise ValueError(
+                "url holds a user or password, and so do the keys user, password, passwordFile; "
+                "keep one of them"
+            )
+        return self
+
+
+def create(config: "BackendConfig", *, read_only: bool) -> Backend:
+    """Make the backend; see :func:`wakizashi.center.backend.open_backend`."""
+    section: Config = getattr(config, CONFIG_KEY)
+    keys = Keys(config.database, config.table)
+    try:
+        return Redis(section, keys, config.timeout, read_only=read_only)
+    except ImportError as error:
+        raise ConfigError(
+            "backendConfig.type: redis needs the package redis; pip install 'wakizashi[redis]'"
+        ) from error
+
+
+# -- the backend -----------------------------------------------------------------------------
+
+
+class Redis(Backend):
+    """A Redis server or cluster; connected with the first use.
+
+    Args:
+        clock: seconds of Unix time.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        keys: Keys,
+        timeout_seconds: float,
+        *,
+        read_only: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._config, self._keys = config, keys
+        self._read_only, self._clock = read_only, clock
+        self._ttl_ms = 1_000 * config.ttl
+        self._place = Place.parse(config.url)
+        secured = config.user or config.has_secret or self._place.user or self._place.password
+        self._nodes = Nodes(self._place, self._credentials if secured else None, timeout_seconds)
+
+    @property
+    def describe(self) -> str:
+        """``Redis at URL``."""
+        return f"Redis at {self._place.shown}"
+
+    def _credentials(self) -> tuple[str, ...]:
+        """User and password of a new connection; the file may have been changed."""
+        user = self._place.user or self._config.user
+        try:
+            password = self._place.password or self._config.secret()
+        except ValueError as error:
+            raise Retryable(f"backendConfig.redisConfig.{error}; make it readable") from error
+        return (user, password) if user else (password,)
+
+    # -- writing -----------------------------------------------------------------------------
+
+    def write(self, windows: Sequence[StoredWindow]) -> None:
+        """Send everything in two round trips to a node, a transaction for each window."""
+        now_ms = int(1_000 * self._clock())
+        requests: list[Request] = []
+        probes: dict[int, set[str]] = {}
+        for window in windows:
+            commands = encode_window(self._keys, window, self._ttl_ms)
+            if commands:
+                if window.start_ms + self._ttl_ms <= now_ms:
+                    raise Permanent(
+                        f"backendConfig.redisConfig.ttl: {self._config.ttl}: a window of "
+                        f"{window.probe!r} is older than that and would not be kept; raise it"
+                    )
+                requests.append((self._keys.window(window.probe, window.start_ms), commands))
+                probes.setdefault(period(window.start_ms), set()).add(window.probe)
+        if not requests:
+            return
+        keys, ttl_ms = self._keys, self._ttl_ms
+        directory: list[Request] = [
+            (keys.periods, encode_periods(keys, sorted(probes), ttl_ms, now_ms))
+        ]
+        for hour, names in probes.items():
+            directory.append((keys.probes(hour), encode_probes(keys, hour, sorted(names), ttl_ms)))
+        try:
+            self._nodes.run(directory, atomic=True)
+        except Permanent as error:  # no fault of a window: all would be quarantined
+            raise Retryable(str(error)) from error
+        self._nodes.run(requests, atomic=True)
+
+    def check(self) -> None:
+        """Try to read and to write nothing; tell what makes an ack less than it should be."""
+        key = self._keys.periods
+        nothing: Command = ("ZREMRANGEBYSCORE", key, "+inf", "-inf")
+        self._nodes.run([(key, [("EXISTS", key) if self._read_only else nothing])])
+        for address in [] if self._read_only else self._nodes.addresses:
+            info = _info(self._ask(address, "INFO"))
+            policy = info.get("maxmemory_policy", "noeviction")
+            _, appendfsync = self._ask(address, "CONFIG", "GET", "appendfsync") or (b"", b"always")
+            if info.get("aof_enabled") == "0":
+                fault = (
+                    "appendonly is off: when Redis crashes, what it acknowledged is lost; "
+                    "set appendonly yes and appendfsync always"
+                )
+            elif appendfsync != b"always":
+                fault = (
+                    f"appendfsync is {appendfsync.decode()}: when the machine crashes, what Redis "
+                    "acknowledged in the last seconds is lost; set appendfsync always"
+                )
+            elif info.get("maxmemory", "0") != "0" and policy != "noeviction":
+                fault = (
+                    f"maxmemory-policy is {policy}: windows vanish when memory is full; "
+                    "set maxmemory-policy noeviction"
+                )
+            else:
+                continue
+            where = f" node {address[0]}:{address[1]}:" if self._place.cluster else ""
+            raise Retryable(f"backendConfig.redisConfig.url: {self._place.shown}:{where} {fault}")
+
+    def _ask(self, address: Address, *command: str) -> Any:
+        """A server's word on itself; None where it is forbidden, as managed services do."""
+        try:
+            return self._nodes.call(address, lambda client: client.execute_command(*command))
+        except Retryable:
+            return None
+
+    # -- reading -----------------------------------------------------------------------------
+
+    def _windows(
+        self, since_ms: int, until_ms: int, name: Callable[[str, int], str]
+    ) -> Iterator[tuple[str, int, dict[bytes, bytes]]]:
+        """Probe, start and hash ``name(probe, start)`` of each window, oldest first."""
+        keys = self._keys
+        ask: list[Command] = [
+            ("EXISTS", keys.periods),
+            ("ZRANGEBYSCORE", keys.periods, period(since_ms), f"({until_ms}"),
+        ]
+        ((exists, hours),) = self._nodes.run([(keys.periods, ask)])
+        if not exists:
+            raise WakizashiError(
+                f"backendConfig.table: {self._place.shown} has no {keys.database}:{keys.table}; "
+                "name database and table that the center writes"
+            )
+        size = 16
+        for hour in map(int, hours):
+            ((members,),) = self._nodes.run(
+                [(keys.probes(hour), [("SMEMBERS", keys.probes(hour))])]
+            )
+            probes = sorted(member.decode() for member in members)
+            indexes = [keys.index(probe, hour) for probe in probes]
+            found = self._nodes.run(
+                [(key, [("ZRANGEBYSCORE", key, since_ms, f"({until_ms}")]) for key in indexes]
+            )
+            starts = sorted(
+                (int(start), probe)
+                for probe, (reply,) in zip(probes, found, strict=True)
+                for start in reply
+            )
+            while starts:
+                batch, starts = starts[:size], starts[size:]
+                wanted = [name(probe, start) for start, probe in batch]
+                replies = self._nodes.run([(key, [("HGETALL", key)]) for key in wanted])
+                for (start, probe), (flat,) in zip(batch, replies, strict=True):
+                    yield probe, start, dict(zip(flat[::2], flat[1::2], strict=True))
+                largest = max(len(flat) // 2 for (flat,) in replies)
+                size = max(1, min(1_000, _BATCH_FIELDS // max(1, largest)))
+
+    def traffic(self, since_ms: int, until_ms: int, by: Sequence[str] = ()) -> Iterator[Row]:
+        """See :meth:`wakizashi.center.backend.Backend.traffic`."""
+        check_by(by)
+        names = tuple(dict.fromkeys(by))
+        sums: dict[tuple[str, ...], tuple[int, int]] = {}
+        for probe, start, fields in self._windows(since_ms, until_ms, self._keys.window):
+            try:
+                records = list(decode_traffic(probe, start, fields))
+            except ValueError as error:
+                raise self._foreign(self._keys.window(probe, start)) from error
+            for record in records:
+                if names:
+                    key = tuple(getattr(record, name) for name in names)
+                    size, packets = sums.get(key, (0, 0))
+                    sums[key] = (size + record.size, packets + record.packets)
+                else:
+                    yield record._asdict()
+        for key, (size, packets) in sorted(sums.items()):
+            row: Row = dict(zip(names, key, strict=True))
+            yield row | {"size": size, "packets": packets}
+
+    def ledgers(self, since_ms: int, until_ms: int) -> Iterator[LedgerRecord]:
+        """See :meth:`wakizashi.center.backend.Backend.ledgers`."""
+        for probe, start, fields in self._windows(since_ms, until_ms, self._keys.ledger):
+            try:
+                records = list(decode_ledgers(probe, start, fields))
+            except ValueError as error:
+                raise self._foreign(self._keys.ledger(probe, start)) from error
+            yield from records
+
+    def _foreign(self, key: str) -> WakizashiError:
+        return WakizashiError(
+            f"backendConfig.redisConfig.url: {self._place.shown}: {key} holds what no center has written; remove the key"
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._nodes.close()
+
+
+def _info(answer: bytes | None) -> dict[str, str]:
+    lines = (answer or b"").decode("utf-8", "replace").splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line)
