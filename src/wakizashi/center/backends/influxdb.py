@@ -24,8 +24,9 @@ from urllib.parse import urlsplit
 
 from pydantic import field_validator
 
-from wakizashi.center.backend import BY_KEYS, Backend, Row, check_by
+from wakizashi.center.backend import BY_KEYS, Backend, Row, Series, check_by
 from wakizashi.center.influx_answers import NoDatabase, Place, TooLarge, failure
+from wakizashi.center.influx_series import ask
 from wakizashi.center.isolate import halves, points
 from wakizashi.center.lines import TALLIES, encode_lines
 from wakizashi.config import PasswordSection
@@ -256,6 +257,10 @@ class Influx(Backend):
                     f"queries; ask it for {self._table}_size in PromQL, see docs/backends.md"
                 )
             yield series
+
+    def series(self) -> Series | None:
+        """See :mod:`wakizashi.center.influx_series`."""
+        return ask(self._select, self._database, self._table)
 
     def traffic(self, since_ms: int, until_ms: int, by: Sequence[str] = ()) -> Iterator[Row]:
         """See :meth:`wakizashi.center.backend.Backend.traffic`."""
