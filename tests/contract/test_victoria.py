@@ -1,5 +1,6 @@
 """VictoriaMetrics through the backend `influxdb`: what docs/backends.md says of it."""
 
+import json
 import signal
 import uuid
 from collections.abc import Iterator
@@ -57,6 +58,27 @@ def test_what_a_window_becomes(backend: Influx, victoria: Victoria, database: st
         **dict(TAGS),
     }
     assert len(series) == 2 + 14
+
+
+def test_steps_as_long_as_their_range_count_every_window_once(
+    backend: Influx, victoria: Victoria, database: str
+) -> None:
+    backend.write([aggregate(window(number, size=100 + number)) for number in range(20)])
+    victoria.series(database)
+    answer = json.loads(
+        victoria.get(
+            "/api/v1/query_range",
+            query=f'sum by (srcIP) (sum_over_time(traffic_size{{db="{database}"}}[2m]))',
+            start=str(START / 1000),
+            end=str(START / 1000 + 840),
+            step="2m",
+            nocache="1",
+        )
+    )
+    (series,) = answer["data"]["result"]
+    assert series["metric"] == {"srcIP": "10.0.0.1"}
+    sums = [int(value) for _, value in series["values"]]
+    assert len(sums) > 4 and sum(sums) == sum(100 + number for number in range(20))
 
 
 def test_packed_lines_are_understood(victoria: Victoria, database: str) -> None:

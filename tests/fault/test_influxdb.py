@@ -6,10 +6,13 @@ exactly what was sent: nothing is lost, nothing is there twice.
 
 import asyncio
 import gzip
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import requests
 from pydantic import SecretStr
 
 from tests.center_servers import InfluxServer
@@ -349,3 +352,25 @@ def test_which_hosts_are_this_machine(host: str, packed: bool) -> None:
     backend = Influx(Config(host=f"http://{host}:8086"), "wakizashi", "traffic", 5)
     assert backend.compresses is packed
     backend.close()
+
+
+# -- reading -----------------------------------------------------------------------------------
+
+
+def test_an_answer_is_read_in_large_parts(
+    influxd: InfluxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small ones cost time with the square of a line's length; a line has 10,000 rows."""
+    sizes: list[int] = []
+    real = requests.Response.iter_content
+
+    def iter_content(self: Any, chunk_size: int = 1, decode_unicode: bool = False) -> Any:
+        sizes.append(chunk_size)
+        return real(self, chunk_size, decode_unicode)
+
+    backend = Influx(Config(host=influxd.url), f"w{uuid.uuid4().hex}", "traffic", 5)
+    backend.write([aggregate(window())])
+    monkeypatch.setattr(requests.Response, "iter_content", iter_content)
+    assert len(list(backend.traffic(0, 2**43))) == 1
+    backend.close()
+    assert sizes == [2**20]

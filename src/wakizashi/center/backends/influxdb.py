@@ -40,6 +40,8 @@ CONFIG_KEY = "influxConfig"
 DEFAULT_PORT = 8086
 
 _CHUNK_ROWS = 10_000
+_READ_BYTES = 2**20
+"""An answer is read in parts of this size: requests copies a line anew for each part of it."""
 _GZIP_LEVEL = 1
 _ONE_PACKET = 1_400
 """Below this many bytes nothing is compressed: they are one packet anyway."""
@@ -233,7 +235,7 @@ class Influx(Backend):
         }
         response = self._request("query", params, stream=True)
         try:
-            for line in response.iter_lines():
+            for line in response.iter_lines(_READ_BYTES):
                 if line:
                     document = json.loads(line)
                     self._raise(document)
