@@ -193,6 +193,10 @@ def victoria_at(root: Path, *flags: str) -> Iterator[Victoria]:
 @pytest.fixture(scope="session")
 def victoria(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victoria]:
     """A VictoriaMetrics with the flags of docs/backends.md."""
-    flags = ("-dedup.minScrapeInterval=1ms", "-retentionPeriod=10y")
+    flags = (
+        "-dedup.minScrapeInterval=1ms",
+        "-maxLabelsPerTimeseries=40",
+        "-retentionPeriod=10y",
+    )
     with victoria_at(tmp_path_factory.mktemp("victoria"), *flags) as server:
         yield server

@@ -10,6 +10,7 @@ import pytest
 
 from tests.center_servers import Victoria, victoria_at
 from tests.center_windows import START, window
+from wakizashi import wire
 from wakizashi.center.aggregate import aggregate
 from wakizashi.center.backends.influxdb import Config, Influx
 from wakizashi.center.metrics import Metrics
@@ -58,6 +59,26 @@ def test_what_a_window_becomes(backend: Influx, victoria: Victoria, database: st
         **dict(TAGS),
     }
     assert len(series) == 2 + 14
+
+
+def test_as_many_tags_as_a_probe_may_have(
+    backend: Influx, victoria: Victoria, database: str
+) -> None:
+    tags = tuple((f"a{number:02}", "v") for number in range(wire.MAX_TAGS))
+    backend.write([aggregate(window(tags=tags))])
+    (found,) = (
+        s["metric"] for s in victoria.series(database) if s["metric"]["__name__"] == "traffic_size"
+    )
+    names = {"__name__", "db", "probe", "probeIP", "srcIP", "dstIP", *dict(tags)}
+    assert set(found) == names
+
+
+def test_a_tag_named_db_takes_the_place_of_the_database(
+    backend: Influx, victoria: Victoria, database: str
+) -> None:
+    backend.write([aggregate(window(tags=(("db", f"{database}-tag"),)))])
+    assert victoria.series(database) == []
+    assert values(victoria, f"{database}-tag") == [[100]]
 
 
 def test_steps_as_long_as_their_range_count_every_window_once(
