@@ -10,8 +10,9 @@ BPF_FLAGS := -m ziglang cc -target bpfel-freestanding -O2 -g0 -Wall -Wextra -Wer
 export PYTHONDONTWRITEBYTECODE = 1
 
 # What only `make test` needs, by the program that shows it is there.
-TEST_PROGRAMS := influxd:influxdb nginx:nginx-light tcpdump:tcpdump ip:iproute2 curl:curl \
-  sysctl:procps trafgen:netsniff-ng redis-server:redis-server redis-cli:redis-tools openssl:openssl
+TEST_PROGRAMS := influxd:influxdb victoria-metrics:victoria-metrics nginx:nginx-light \
+  tcpdump:tcpdump ip:iproute2 curl:curl sysctl:procps trafgen:netsniff-ng \
+  redis-server:redis-server redis-cli:redis-tools openssl:openssl
 # What only `make bench-capture` needs: the generator and the tools to compare with.
 BENCH_PROGRAMS := trafgen:netsniff-ng tcpdump:tcpdump pmacctd:pmacct softflowd:softflowd ip:iproute2 sysctl:procps
 

@@ -33,7 +33,15 @@ class Retryable(WakizashiError):
     """It did not work now but may later: refused connections, timeouts, wrong passwords, 5xx.
 
     Nothing that failed this way may ever be dropped.
+
+    Args:
+        message: for the user.
+        delay_seconds: how long whoever refused asked to be left alone; 0 if it did not ask.
     """
+
+    def __init__(self, message: str, *, delay_seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.delay_seconds = delay_seconds
 
 
 class Permanent(WakizashiError):

@@ -73,7 +73,6 @@ def scripted() -> Iterator[tuple[str, type[_Scripted]]]:
         (400, "partial write: points beyond retention policy dropped=1", Permanent, "retention"),
         (400, "partial write: max-values-per-tag limit exceeded", Retryable, "raise that limit"),
         (400, "partial write: max-series-per-database exceeded", Retryable, "raise that limit"),
-        (413, "Request Entity Too Large", Permanent, "too large"),
         (401, "authorization failed", Retryable, "influxConfig.user: 'admin'"),
         (403, "not authorized", Retryable, "influxConfig.user: 'admin'"),
         (404, "404 page not found", Retryable, "influxConfig.host"),

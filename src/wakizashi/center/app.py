@@ -18,6 +18,7 @@ from wakizashi.center.config import CenterConfig
 from wakizashi.center.ingest import SERVICE_NAME, Ingest
 from wakizashi.center.metrics import Metrics
 from wakizashi.center.recovery import Recovery
+from wakizashi.center.series import SeriesWatch
 from wakizashi.center.store import Store
 from wakizashi.errors import Retryable, WakizashiError
 from wakizashi.lifecycle import STOP_SIGNALS, leave_at_once
@@ -94,6 +95,7 @@ async def _serve(
     try:
         _bind(server, config)
         checking = asyncio.create_task(_check(backend))
+        counting = asyncio.create_task(SeriesWatch(backend, metrics).loop())
         store.start()
         await states.set(SERVICE_NAME, health_pb2.HealthCheckResponse.SERVING)
         await server.start()
@@ -111,6 +113,7 @@ async def _serve(
         await server.stop(STOP_SECONDS)
         await store.close(STOP_SECONDS)
         await checking
+        counting.cancel()
     finally:
         await asyncio.to_thread(http.close)
     _log.info("stopped")

@@ -11,6 +11,7 @@ import importlib
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,32 @@ BY_KEYS = ("probe", "probeIP", "srcIP", "dstIP")
 """What :meth:`Backend.traffic` can group by."""
 
 Row = dict[str, str | int]
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A limit of the server, and how near it is."""
+
+    name: str
+    what: str
+    """What is counted, in the plural: ``values of tag srcIP in measurement traffic``."""
+    used: int
+    limit: int
+    remedy: str
+
+    @property
+    def ratio(self) -> float:
+        """The part of the limit that is used."""
+        return self.used / self.limit
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The distinct series of a database."""
+
+    count: int
+    tightest: Limit | None
+    """The limit that is reached first; None if there is none or it is not known."""
 
 
 class Backend(ABC):
@@ -70,6 +97,16 @@ class Backend(ABC):
         Raises:
             Retryable: not now; says why and what to do.
         """
+
+    def series(self) -> Series | None:
+        """The series, where the backend limits them; None where it doesn't or won't tell.
+
+        Called now and then on a worker thread, beside ``write``.
+
+        Raises:
+            WakizashiError: they can't be told now.
+        """
+        return None
 
     @property
     @abstractmethod

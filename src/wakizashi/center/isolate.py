@@ -74,7 +74,7 @@ def isolate(
                     bad[window.probe, window.start_ms] = why
             count += total
             continue
-        for half in reversed(_halves(part)):
+        for half in reversed(halves(part)):
             try:
                 write(half)
             except Permanent as error:
@@ -82,9 +82,10 @@ def isolate(
     return bad, count
 
 
-def _halves(
+def halves(
     windows: Sequence[StoredWindow],
 ) -> tuple[Sequence[StoredWindow], Sequence[StoredWindow]]:
+    """Cut windows that have at least two points into two parts, each with at least one."""
     full = [window for window in windows if points(window)]
     if len(full) > 1:
         return full[: len(full) // 2], full[len(full) // 2 :]

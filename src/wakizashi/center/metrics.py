@@ -58,6 +58,16 @@ class Metrics:
             "Points the backend can never store; their windows are in recoverDir/bad.",
             registry=registry,
         )
+        self.series = Gauge(
+            "wakizashi_center_series",
+            "Distinct series in the backend's database; NaN if it does not tell.",
+            registry=registry,
+        )
+        self.series_ratio = Gauge(
+            "wakizashi_center_series_used_ratio",
+            "Used part of the limit of series that is reached first; NaN if it is not known.",
+            registry=registry,
+        )
         files = Gauge(
             "wakizashi_center_recovery_files",
             "Windows waiting in the recovery directory.",
@@ -79,6 +89,8 @@ class Metrics:
         )
         build = build_info()
         info.labels(build["version"], build["commit"]).set(1)
+        self.series.set(float("nan"))
+        self.series_ratio.set(float("nan"))
         for status in STATUSES:
             self.windows.labels(status)
         for limit in LIMITS:

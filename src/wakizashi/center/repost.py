@@ -1,7 +1,8 @@
 """Posts what waits in the recovery directory to the backend, oldest first.
 
-At start, every ``recoverInterval``, and as soon as the backend works again. A
-file is removed only when the backend has its window.
+At start, every ``recoverInterval`` unless the backend asked for a longer pause,
+and as soon as the backend works again. A file is removed only when the backend
+has its window.
 """
 
 import asyncio
@@ -64,7 +65,8 @@ class Repost:
         while True:
             self._writer.back.clear()
             try:
-                await self.once()
+                if self._writer.pause_seconds == 0:
+                    await self.once()
             except Retryable as error:
                 self._throttle.warning("recovery", str(error))
             except Exception:

@@ -18,6 +18,8 @@ from wakizashi.telemetry import Throttle
 GROUP_POINTS = 10_000
 """Most points in one write."""
 FIRST_BACKOFF_SECONDS = 1.0
+LONGEST_ASKED_SECONDS = 300.0
+"""Most that a backend can ask for with ``Retry-After``: what asks for hours is mended sooner."""
 
 _log = logging.getLogger(__name__)
 
@@ -112,7 +114,9 @@ class Writer:
         self._failures += 1
         pause = min(self._longest, FIRST_BACKOFF_SECONDS * 2 ** min(self._failures - 1, 16))
         # Jitter, so that many centers do not come back all at once.
-        self._down_until = self._clock() + pause * (0.5 + self._random() / 2)
+        pause *= 0.5 + self._random() / 2
+        asked = min(error.delay_seconds, LONGEST_ASKED_SECONDS)
+        self._down_until = self._clock() + asked + pause
         self.reason = str(error)
         self._throttle.warning("backend", f"{error}; nothing is lost meanwhile")
 

@@ -7,10 +7,16 @@ tags ``probe, device`` and the constant ones, integer fields ``number, duration`
 that a point written again lands on itself.
 
 The ``influxdb`` package is archived: its defaults (no timeout, three tries,
-root as user, no certificate check) are all set here, its point encoder is
-slow, so the lines are made here, and its exceptions do not leave this module.
+root as user, no certificate check) are all set here, and its point encoder is
+slow, so the lines are made here. Answers are judged before it sees them, since
+it drops their headers and follows redirects; what it raises besides (also plain
+ValueErrors, for a host or an answer that makes no sense) does not leave this
+module.
 """
 
+import contextlib
+import gzip
+import ipaddress
 import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,10 +24,13 @@ from urllib.parse import urlsplit
 
 from pydantic import field_validator
 
-from wakizashi.center.backend import BY_KEYS, Backend, Row, check_by
+from wakizashi.center.backend import BY_KEYS, Backend, Row, Series, check_by
+from wakizashi.center.influx_answers import NoDatabase, Place, TooLarge, failure
+from wakizashi.center.influx_series import ask
+from wakizashi.center.isolate import halves, points
 from wakizashi.center.lines import TALLIES, encode_lines
 from wakizashi.config import PasswordSection
-from wakizashi.errors import Permanent, Retryable, WakizashiError
+from wakizashi.errors import Retryable, WakizashiError
 from wakizashi.model import Ledger, LedgerRecord, StoredWindow, Tally
 
 if TYPE_CHECKING:
@@ -31,6 +40,11 @@ CONFIG_KEY = "influxConfig"
 DEFAULT_PORT = 8086
 
 _CHUNK_ROWS = 10_000
+_READ_BYTES = 2**20
+"""An answer is read in parts of this size: requests copies a line anew for each part of it."""
+_GZIP_LEVEL = 1
+_ONE_PACKET = 1_400
+"""Below this many bytes nothing is compressed: they are one packet anyway."""
 
 
 class Config(PasswordSection):
@@ -72,23 +86,36 @@ def create(config: "BackendConfig", *, read_only: bool) -> Backend:
 class Influx(Backend):
     """An InfluxDB 1.x database; made with the first write if it is missing."""
 
-    def __init__(self, config: Config, database: str, table: str, timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        config: Config,
+        database: str,
+        table: str,
+        timeout_seconds: float,
+        *,
+        compress: bool | None = None,
+    ) -> None:
         from influxdb import InfluxDBClient, exceptions
+        from requests import Session
         from requests import exceptions as http
 
         url = urlsplit(config.host)
         self._config = config
+        self._place = Place(config.host, config.user, database)
         self._database = database
         self._table = table
         self._timeout = timeout_seconds
-        self._client_error = exceptions.InfluxDBClientError
-        self._server_error = exceptions.InfluxDBServerError
+        # Where no network is between, bytes cost less than packing them: docs/backends.md.
+        self.compresses = not _is_loopback(url.hostname or "") if compress is None else compress
         self._http_error = http.RequestException
         self._http_timeout = http.Timeout
+        self._client_error = exceptions.InfluxDBClientError
+        session = Session()
+        session.hooks["response"].append(self._judge)
         self._client = InfluxDBClient(
             host=f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname,
             port=url.port or DEFAULT_PORT,
-            username=config.user,
+            username=config.user.encode(),  # text would be sent as Latin-1, or not at all
             password=self._password(),
             database=database,
             ssl=url.scheme == "https",
@@ -97,6 +124,7 @@ class Influx(Backend):
             retries=1,
             path=url.path.rstrip("/"),
             headers={"Accept": "application/json"},
+            session=session,
         )
 
     @property
@@ -104,68 +132,68 @@ class Influx(Backend):
         """``InfluxDB at URL``."""
         return f"InfluxDB at {self._config.host}"
 
-    def _password(self) -> str:
+    def _password(self) -> bytes:
         try:
-            return self._config.secret()
+            return self._config.secret().encode()
         except ValueError as error:
             raise Retryable(f"backendConfig.influxConfig.{error}; make it readable") from error
 
     # -- HTTP --------------------------------------------------------------------------------
 
-    def _request(self, url: str, params: dict[str, Any], **more: Any) -> Any:
+    def _request(
+        self, url: str, params: dict[str, Any], *, expected: int = 200, **more: Any
+    ) -> Any:
         if self._config.passwordFile is not None:  # it may have been changed
-            self._client.switch_user(self._config.user, self._password())
-        at = f"backendConfig.influxConfig.host: {self._config.host}"
+            self._client.switch_user(self._config.user.encode(), self._password())
         try:
-            return self._client.request(url, "POST", params=params, **more)
-        except self._client_error as error:
-            raise self._refused(int(error.code or 0), _text(error.content)) from error
-        except self._server_error as error:
-            raise Retryable(f"{at}: answers {_text(error.args[0])}; look at its log") from error
+            return self._client.request(
+                url, "POST", params=params, expected_response_code=expected, **more
+            )
+        except self._client_error as error:  # a success, but not the one of this request
+            raise self._no_influx() from error
         except self._http_timeout as error:
             raise Retryable(
-                f"{at}: no answer within {self._timeout:g} s; is it too busy? "
+                f"{self._place.key}: no answer within {self._timeout:g} s; is it too busy? "
                 "mend it, or raise backendConfig.timeout"
             ) from error
-        except (self._http_error, OSError) as error:
+        except (self._http_error, OSError, ValueError) as error:
             raise Retryable(
-                f"{at}: can't connect: {_reason(error)}; start InfluxDB there, or mend the address"
+                f"{self._place.key}: {_reason(error)}; start InfluxDB there, or mend the address"
             ) from error
 
-    def _refused(self, code: int, text: str) -> WakizashiError:
-        host = f"backendConfig.influxConfig.host: {self._config.host}"
-        user = f"backendConfig.influxConfig.user: {self._config.user!r}"
-        if code in (401, 403):
-            return Retryable(
-                f"{user}: {self._config.host} refuses it ({code}: {text}); mend user and password, "
-                f"or grant it ALL on {self._database}"
-            )
-        if code == 413:
-            return Permanent(f"{host}: the write is too large (413: {text})")
-        if code != 400:
-            return Retryable(f"{host}: answers {code}: {text}; is this an InfluxDB 1.x?")
-        if "max-series-per-database" in text or "max-values-per-tag" in text:
-            return Retryable(
-                f"{host}: {text}; raise that limit in InfluxDB's [data] section, "
-                "or shorten the retention of the database"
-            )
-        return Permanent(f"{host}: {text}")
+    def _judge(self, response: Any, **_: Any) -> None:
+        """Called by ``requests`` with each answer, before a redirect is followed."""
+        if response.status_code not in (200, 204):
+            raise failure(response.status_code, response.headers, response.content, self._place)
 
     # -- writing -----------------------------------------------------------------------------
 
     def write(self, windows: Sequence[StoredWindow]) -> None:
-        """Send everything in one request."""
+        """Send everything in one request, or in as many as the server's limit of bytes asks for."""
+        parts = [windows]
+        while parts:
+            part = parts.pop()
+            try:
+                self._write(part)
+            except TooLarge:
+                if sum(points(window) for window in part) <= 1:
+                    raise
+                parts += reversed(halves(part))
+
+    def _write(self, windows: Sequence[StoredWindow]) -> None:
         data = encode_lines(windows, self._table).encode()
         if not data:
             return
+        headers = None
+        if self.compresses and len(data) > _ONE_PACKET:
+            data = gzip.compress(data, _GZIP_LEVEL)
+            headers = {"Content-Encoding": "gzip"}
         params = {"db": self._database, "precision": "ms"}
         try:
-            self._request("write", params, data=data, expected_response_code=204)
-        except Retryable as error:
-            if "database not found" not in str(error):
-                raise
+            self._request("write", params, data=data, headers=headers, expected=204)
+        except NoDatabase:
             self._run(f'CREATE DATABASE "{self._database}"')
-            self._request("write", params, data=data, expected_response_code=204)
+            self._request("write", params, data=data, headers=headers, expected=204)
 
     def check(self) -> None:
         """Ask for the databases, which needs a user that is let in."""
@@ -181,7 +209,7 @@ class Influx(Backend):
     def _raise(self, document: Any) -> None:
         if not isinstance(document, dict):
             raise self._no_influx()
-        for part in (document, *document.get("results", ())):
+        for part in (document, *(document.get("results") or ())):
             if "error" in part:
                 text = str(part["error"])
                 if "database not found" in text:
@@ -189,13 +217,10 @@ class Influx(Backend):
                         f"backendConfig.database: {self._database!r} is not at "
                         f"{self._config.host}; name the one that the center writes"
                     )
-                raise Retryable(f"backendConfig.influxConfig.host: {self._config.host}: {text}")
+                raise Retryable(f"{self._place.key}: {text}")
 
     def _no_influx(self) -> Retryable:
-        return Retryable(
-            f"backendConfig.influxConfig.host: {self._config.host} does not answer as an "
-            "InfluxDB 1.x; mend the address"
-        )
+        return Retryable(f"{self._place.key} does not answer as an InfluxDB 1.x; mend the address")
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -210,48 +235,60 @@ class Influx(Backend):
         }
         response = self._request("query", params, stream=True)
         try:
-            for line in response.iter_lines():
+            for line in response.iter_lines(_READ_BYTES):
                 if line:
                     document = json.loads(line)
                     self._raise(document)
-                    for result in document.get("results", ()):
+                    for result in document.get("results") or ():
                         yield from result.get("series", ())
         except ValueError as error:
             raise self._no_influx() from error
         except (self._http_error, OSError) as error:
             raise Retryable(
-                f"backendConfig.influxConfig.host: {self._config.host}: the answer broke off: "
-                f"{_reason(error)}; ask again"
+                f"{self._place.key}: the answer broke off: {_reason(error)}; ask again"
             ) from error
         finally:
             response.close()
 
+    def _measured(self, measurement: str, query: str) -> Iterator[dict[str, Any]]:
+        """The series of a measurement."""
+        for series in self._select(query):
+            if series.get("name") != measurement:  # VictoriaMetrics names databases, always
+                raise WakizashiError(
+                    f"{self._place.key} takes points as InfluxDB does but does not answer its "
+                    f"queries; ask it for {self._table}_size in PromQL, see docs/backends.md"
+                )
+            yield series
+
+    def series(self) -> Series | None:
+        """See :mod:`wakizashi.center.influx_series`."""
+        return ask(self._select, self._database, self._table)
+
     def traffic(self, since_ms: int, until_ms: int, by: Sequence[str] = ()) -> Iterator[Row]:
         """See :meth:`wakizashi.center.backend.Backend.traffic`."""
         check_by(by)
-        where = f'FROM "{self._table}" WHERE time >= {since_ms}ms AND time < {until_ms}ms'
+        table = self._table
+        where = f'FROM "{table}" WHERE time >= {since_ms}ms AND time < {until_ms}ms'
         if by:
             keys = ",".join(f'"{key}"' for key in dict.fromkeys(by))
             sums = 'SELECT sum("size") AS "size",sum("packets") AS "packets"'
-            for series in self._select(f"{sums} {where} GROUP BY {keys}"):
+            for series in self._measured(table, f"{sums} {where} GROUP BY {keys}"):
                 names = series["columns"][1:]
                 for row in series["values"]:
                     tags: Row = {key: str(series["tags"][key]) for key in dict.fromkeys(by)}
                     yield tags | dict(zip(names, row[1:], strict=True))
             return
         fields = ",".join(f'"{name}"' for name in (*BY_KEYS, "size", "packets"))
-        for series in self._select(f"SELECT {fields} {where}"):
+        for series in self._measured(table, f"SELECT {fields} {where}"):
             names = ["timestamp", *series["columns"][1:]]
             for row in series["values"]:
                 yield dict(zip(names, row, strict=True))
 
     def ledgers(self, since_ms: int, until_ms: int) -> Iterator[LedgerRecord]:
         """See :meth:`wakizashi.center.backend.Backend.ledgers`."""
-        query = (
-            f'SELECT * FROM "{self._table}_ledger" '
-            f"WHERE time >= {since_ms}ms AND time < {until_ms}ms"
-        )
-        for series in self._select(query):
+        table = f"{self._table}_ledger"
+        where = f"WHERE time >= {since_ms}ms AND time < {until_ms}ms"
+        for series in self._measured(table, f'SELECT * FROM "{table}" {where}'):
             for values in series["values"]:
                 row = dict(zip(series["columns"], values, strict=True))
                 yield LedgerRecord(
@@ -270,16 +307,10 @@ class Influx(Backend):
         self._client.close()
 
 
-def _text(content: object) -> str:
-    """The message in an answer: the value of ``error`` where it is JSON."""
-    text = content.decode("utf-8", "replace") if isinstance(content, bytes) else str(content)
-    try:
-        document = json.loads(text)
-    except ValueError:
-        document = None
-    if isinstance(document, dict) and "error" in document:
-        text = str(document["error"])
-    return " ".join(text.split())[:300] or "an empty answer"
+def _is_loopback(host: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
 
 
 def _reason(error: BaseException) -> str:
@@ -287,5 +318,5 @@ def _reason(error: BaseException) -> str:
     text = str(error)
     for known in ("Connection refused", "Name or service not known", "No route to host"):
         if known in text:
-            return known.lower()
-    return " ".join(text.split())[:200]
+            return f"can't connect: {known.lower()}"
+    return " ".join(text.split())[:200] or type(error).__name__
