@@ -1,3 +1,3 @@
 """What all tests share: the servers they need, and scapy's manners."""
 
-pytest_plugins = ["tests.center_servers", "tests.namespaces"]
+pytest_plugins = ["tests.center_servers", "tests.namespaces", "tests.mongo_servers"]

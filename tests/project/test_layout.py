@@ -65,6 +65,10 @@ def test_only_two_engines_import_scapy_and_only_when_used() -> None:
 
 def test_foreign_databases_stay_in_their_backend() -> None:
     assert importers("influxdb") == {"wakizashi.center.backends.influxdb"}
+    mongodb = "wakizashi.center.backends.mongodb"
+    assert importers("pymongo") == {mongodb, "wakizashi.center.mongo_errors"}
+    assert importers("bson") == {mongodb}
+    assert importers("wakizashi.center.mongo_errors") == {mongodb}
     assert importers("sqlite3") == {"wakizashi.center.backends.sqlite"}
 
 

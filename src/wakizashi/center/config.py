@@ -12,7 +12,7 @@ from wakizashi.config import LogLevel, Port, Section, Size, load
 from wakizashi.model import MAX_WINDOW_RECORDS
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
-_LATER = ("mongodb", "redis")
+_LATER = ("redis",)
 
 
 class _Common(Section):
@@ -23,7 +23,6 @@ class _Common(Section):
     database: str = "wakizashi"
     table: str = "traffic"
     redisConfig: dict[str, Any] = Field(default_factory=dict)
-    mongoConfig: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("type")
     @classmethod
