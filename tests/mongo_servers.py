@@ -26,7 +26,7 @@ def _ferretdb() -> str | None:
     version = re.search(r"^version=(\S+)$", SCRIPT.read_text(), re.MULTILINE)
     assert version
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return shutil.which(cache / "wakizashi" / f"ferretdb-{version[1]}")
+    return shutil.which(str(cache / "wakizashi" / f"ferretdb-{version[1]}"))
 
 
 class MongoServer:
@@ -77,7 +77,7 @@ class MongoServer:
 
     def _answers(self) -> bool:
         try:
-            with MongoClient(self.uri, serverSelectionTimeoutMS=500) as client:
+            with self.client(serverSelectionTimeoutMS=500) as client:
                 client.admin.command("ping")
         except PyMongoError:
             return False

@@ -43,8 +43,10 @@ class Config(PasswordSection):
         for host in hosts:
             found = _HOST.fullmatch(host)
             if not found or (found["port"] and not 1 <= int(found["port"]) <= 65_535):
+                name = host.partition(":")[0]  # behind it a password may stand, where @ lacks
                 raise ValueError(
-                    f"has a host {host!r}; write HOST:PORT, several with commas between"
+                    f"has no host and port where {name!r} stands; write HOST:PORT, "
+                    "several with commas between"
                 )
         if uri["srv"] and (len(hosts) > 1 or ":" in hosts[0]):
             raise ValueError("names a port or several hosts with mongodb+srv://; name one alone")

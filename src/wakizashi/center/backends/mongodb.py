@@ -33,7 +33,7 @@ from wakizashi.model import LedgerRecord, StoredWindow
 from wakizashi.telemetry import Throttle
 
 if TYPE_CHECKING:
-    from pymongo import MongoClient
+    from pymongo import MongoClient, ReplaceOne
     from pymongo.collection import Collection
     from pymongo.database import Database
 
@@ -44,8 +44,9 @@ CONFIG_KEY = "mongoConfig"
 _FIELDS = ("timestamp", "probe", "probeIP", "srcIP", "dstIP", "size", "packets")
 _BATCH = 1_000
 """Documents in one command, each bounded by ``backendConfig.timeout``."""
-_FERRETDB_BATCH = 50
-"""FerretDB 1 keeps a connection to SQLite for each replaced document, of 100, until it answers."""
+_FERRETDB_BATCH = 20
+"""FerretDB 1 keeps one of 100 connections to SQLite for each document that a command replaces, until
+it has replaced all: beyond, or with several centers that come near it, it answers never."""
 _SWEEP_SECONDS = 3_600
 
 _log = logging.getLogger(__name__)
@@ -156,9 +157,6 @@ class Mongo(Backend):
     def write(self, windows: Sequence[StoredWindow]) -> None:
         """Replace or insert a document for each point, in commands of ``_BATCH`` documents."""
         from pymongo import ReplaceOne
-        from pymongo.errors import BulkWriteError
-
-        from wakizashi.center.mongo_errors import DUPLICATE_KEY, codes
 
         if self._read_only:
             raise Permanent(f"{self.describe}: was opened for reading only")
@@ -176,15 +174,32 @@ class Mongo(Backend):
                         ReplaceOne({"_id": document.pop("_id")}, document, upsert=True)
                         for document in documents[start : start + self._batch]
                     ]
-                    try:
-                        collection.bulk_write(operations, ordered=False)
-                    except BulkWriteError as error:
-                        if codes(error) != {DUPLICATE_KEY}:
-                            raise
-                        # What another center inserted meanwhile is there now, to be replaced.
-                        collection.bulk_write(operations, ordered=False)
+                    self._replace(collection, operations)
         self._sweep(database)
         self._tell_old(windows)
+
+    def _replace(
+        self, collection: "Collection[Document]", operations: "Sequence[ReplaceOne[Document]]"
+    ) -> None:
+        """Write a batch; again where another center inserted the same at the same time."""
+        from pymongo.errors import BulkWriteError
+
+        from wakizashi.center.mongo_errors import DUPLICATE_KEY, codes
+
+        for last in (False, False, True):
+            try:
+                collection.bulk_write(operations, ordered=False)
+            except BulkWriteError as error:  # what was inserted is there now, to be replaced
+                if last or codes(error) != {DUPLICATE_KEY}:
+                    raise
+            except KeyError as error:  # FerretDB 1 tells of it in a form that pymongo can't read
+                if last:
+                    raise Retryable(
+                        f"{self.describe} did not write everything, and pymongo does not "
+                        "understand why; look at its log"
+                    ) from error
+            else:
+                return
 
     def _tell_old(self, windows: Sequence[StoredWindow]) -> None:
         oldest = min(window.start_ms for window in windows)
@@ -199,10 +214,9 @@ class Mongo(Backend):
     def _prepare(self, database: "Database[Document]") -> None:
         """Once after each trouble: the indexes, and what this server can.
 
-        FerretDB 1 has no TTL index, so what is old is deleted here; it can't
-        replace 100 documents or more in one command (it answers never); and it
-        gives 0 for every sum of an aggregation but the first, which
-        :meth:`traffic` sees.
+        FerretDB 1 has no TTL index, so what is old is deleted here; it takes
+        small commands only; and it gives 0 for every sum of an aggregation but
+        the first, which :func:`_sums` sees.
         """
         if self._prepared:
             return
