@@ -14,6 +14,7 @@ import logging
 import re
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -127,18 +128,21 @@ class Mongo(Backend):
         except ValueError as error:
             raise Retryable(f"backendConfig.mongoConfig.{error}; make it readable") from error
         try:
-            return MongoClient(
-                uri,
-                **user,
-                appname="wakizashi",
-                connect=False,
-                tz_aware=False,
-                timeoutMS=milliseconds,
-                serverSelectionTimeoutMS=milliseconds,
-                connectTimeoutMS=milliseconds,
-                socketTimeoutMS=milliseconds,
-            )
-        except (PyMongoError, ValueError, TypeError) as error:
+            with warnings.catch_warnings():
+                # It warns of options that it does not know, and goes on without: without TLS, say.
+                warnings.simplefilter("error", UserWarning)
+                return MongoClient(
+                    uri,
+                    **user,
+                    appname="wakizashi",
+                    connect=False,
+                    tz_aware=False,
+                    timeoutMS=milliseconds,
+                    serverSelectionTimeoutMS=milliseconds,
+                    connectTimeoutMS=milliseconds,
+                    socketTimeoutMS=milliseconds,
+                )
+        except (PyMongoError, ValueError, TypeError, UserWarning) as error:
             text = str(error)
             if re.search("(?i)password|properties", uri):  # options that may hold secrets
                 text = "has options that pymongo does not take"
