@@ -116,7 +116,7 @@ def test_answers_have_their_kind(
         ("influxConfig.host=influx", "'influx' has no scheme; try http://influx:8086"),
         ("influxConfig.host=udp://influx", "is not http or https"),
         ("influxConfig.host=http://u:p@influx", "holds a user; use the keys"),
-        ("type=redis", "'redis' is not in this release, which has influxdb and sqlite"),
+        ("type=redis", "'redis' is not in this release, which has influxdb and mongodb and sqlite"),
         ("type=oracle", "'oracle' is no backend; use influxdb or sqlite"),
         ("table='x\"y'", "is not a letter followed by"),
         ("timeout=0", "is not greater than 0"),

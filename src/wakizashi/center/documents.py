@@ -22,10 +22,8 @@ from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any
 
+from wakizashi.center.lines import TALLIES
 from wakizashi.model import MAX_TIME_MS, Ledger, LedgerRecord, StoredWindow, Tally
-
-TALLIES = ("device", "counted", "own", "non_ip", "dropped", "other")
-"""The tallies of a ledger; each becomes two fields, ``NAME_packets`` and ``NAME_bytes``."""
 
 Document = dict[str, Any]
 
