@@ -60,7 +60,7 @@ def translate(error: errors.PyMongoError, place: Place) -> WakizashiError:
         return _answered(error.code or 0, text, place)
     if isinstance(error, errors.ConnectionFailure):
         return Retryable(f"{at}: the connection broke: {text}; is MongoDB running there?")
-    return Retryable(f"{at}: {text}; is it a MongoDB of version 4.2 or later?")
+    return Retryable(f"{at}: {text}; is it a MongoDB of version 4.4 or later?")
 
 
 def not_let_in(error: errors.PyMongoError) -> bool:
