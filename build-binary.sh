@@ -20,7 +20,7 @@ printf '{"version": "%s", "commit": "%s", "built": "%s"}\n' "$version" "$commit"
 
 if [ ! -x build/work/venv/bin/pyinstaller ]; then
   "$python" -m venv build/work/venv >> "$log" 2>&1
-  build/work/venv/bin/pip install --quiet --disable-pip-version-check '.[binary,redis]' >> "$log" 2>&1
+  build/work/venv/bin/pip install --quiet --disable-pip-version-check '.[binary,redis,mongodb]' >> "$log" 2>&1
 fi
 build/work/venv/bin/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall . >> "$log" 2>&1
 
@@ -38,7 +38,7 @@ bundle() { # name, what else to say to PyInstaller
 
 # Engines and backends are found by listing their folders, which PyInstaller can't see.
 bundle center --collect-submodules wakizashi.center.backends --hidden-import influxdb \
-  --hidden-import redis --exclude-module scapy --exclude-module numpy
+  --hidden-import redis --hidden-import pymongo --exclude-module scapy --exclude-module numpy
 bundle probe --collect-submodules wakizashi.probe.engines --collect-data wakizashi.probe.bpf \
   --hidden-import numpy --exclude-module influxdb \
   --exclude-module matplotlib --exclude-module IPython

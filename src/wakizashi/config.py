@@ -263,6 +263,8 @@ def _section(annotation: Any) -> type[Section] | None:
 
 def _takes_secret(model: type[BaseModel], keys: _Keys) -> bool:
     """Whether the key's value is a SecretStr."""
+    if not keys:
+        return False
     section: type[BaseModel] | None = model
     for key in keys[:-1]:
         field = section.model_fields.get(key) if section else None
@@ -320,7 +322,8 @@ def _faults(
                 where = sources[below[0]].text
         label = ".".join(keys)
         value = fault.get("input")
-        shown = "" if isinstance(value, dict | list | Section) or _secret(keys) else _shown(value)
+        hidden = _secret(keys) or _takes_secret(model, keys)
+        shown = "" if isinstance(value, dict | list | Section) or hidden else _shown(value)
         kind, context = fault["type"], fault.get("ctx", {})
         if kind == "extra_forbidden":
             text = f"unknown key{_suggestion(keys, model)}"

@@ -51,11 +51,18 @@ def _redis_cluster(request: pytest.FixtureRequest) -> Settings:
     return [f"redisConfig.url={url}", FOREVER, f"database=w{uuid.uuid4().hex}"]
 
 
+def _mongodb(request: pytest.FixtureRequest) -> Settings:
+    uri: str = request.getfixturevalue("mongo")
+    # START is long ago: with the default ttl the server would delete what is stored.
+    return [f"mongoConfig.mongoURI={uri}", "mongoConfig.ttl=0", f"database=w{uuid.uuid4().hex}"]
+
+
 SETTINGS: dict[str, Callable[[pytest.FixtureRequest], Settings]] = {
     "sqlite": _sqlite,
     "influxdb": _influxdb,
     "redis": _redis,
     "redis+cluster": _redis_cluster,
+    "mongodb": _mongodb,
 }
 """By type; behind a ``+`` is another way to run the same one."""
 
@@ -198,7 +205,11 @@ def test_reading_what_is_not_there(place: tuple[str, Settings]) -> None:
 
 def test_describe_has_no_secrets(place: tuple[str, Settings]) -> None:
     name, settings = place
-    with opened(name, [*settings, "influxConfig.password=hidden"]) as made:
+    secrets = [
+        "influxConfig.password=hidden",
+        "mongoConfig.mongoURI=mongodb://user:hidden@127.0.0.1/?appName=hidden",
+    ]
+    with opened(name, [*settings, *secrets]) as made:
         assert "hidden" not in made.describe
 
 

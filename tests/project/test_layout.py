@@ -71,6 +71,10 @@ def test_foreign_databases_stay_in_their_backend() -> None:
         "wakizashi.center.backends.sqlite"
     }
     assert importers("redis") == {"wakizashi.center.redis_nodes"}
+    mongodb = "wakizashi.center.backends.mongodb"
+    assert importers("pymongo") == {mongodb, "wakizashi.center.mongo_errors"}
+    assert importers("bson") == {mongodb}
+    assert importers("wakizashi.center.mongo_errors") == {mongodb}
 
 
 def test_libraries_never_import_a_command_line() -> None:

@@ -115,11 +115,7 @@ def test_answers_have_their_kind(
         ("influxConfig.host=influx", "'influx' has no scheme; try http://influx:8086"),
         ("influxConfig.host=udp://influx", "is not http or https"),
         ("influxConfig.host=http://u:p@influx", "holds a user; use the keys"),
-        (
-            "type=mongodb",
-            "'mongodb' is not in this release, which has influxdb and redis and sqlite",
-        ),
-        ("type=oracle", "'oracle' is no backend; use influxdb or redis or sqlite"),
+        ("type=oracle", "'oracle' is no backend; use influxdb or mongodb or redis or sqlite"),
         ("table='x\"y'", "is not a letter followed by"),
         ("timeout=0", "is not greater than 0"),
         ("influxConfig.hots=x", "unknown key; did you mean host?"),

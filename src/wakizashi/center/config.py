@@ -12,7 +12,6 @@ from wakizashi.config import LogLevel, Port, Section, Size, load
 from wakizashi.model import MAX_WINDOW_RECORDS
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
-_LATER = ("mongodb",)
 
 
 class _Common(Section):
@@ -22,7 +21,6 @@ class _Common(Section):
     timeout: Annotated[float, Field(gt=0, le=3_600)] = 5
     database: str = "wakizashi"
     table: str = "traffic"
-    mongoConfig: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("type")
     @classmethod
@@ -30,8 +28,6 @@ class _Common(Section):
         names = backend_names()
         if value in names:
             return value
-        if value in _LATER:
-            raise ValueError(f"is not in this release, which has {' and '.join(names)}")
         raise ValueError(f"is no backend; use {' or '.join(names)}")
 
     @field_validator("database", "table")
