@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from wakizashi.center.lines import encode_lines
+from wakizashi.center.influx.lines import encode_lines
 from wakizashi.model import StoredWindow
 
 Points = dict[str, str]

@@ -71,6 +71,10 @@ class Ledger:
         return self.counted + self.own + self.non_ip + self.dropped
 
 
+TALLIES = ("device", "counted", "own", "non_ip", "dropped", "other")
+"""The tallies of a ledger, in the order in which backends store them."""
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceLedger:
     """A device's name, its first address (empty if it has none) and its ledger in one window."""

@@ -20,6 +20,7 @@ from wakizashi.model import (
     MAX_INTEGER,
     MAX_TIME_MS,
     MAX_WINDOW_RECORDS,
+    TALLIES,
     DeviceLedger,
     Direction,
     Flow,
@@ -58,7 +59,6 @@ _LENGTH = struct.Struct("<I")
 _ADDRESS_LENGTHS = frozenset({4, 16})
 _DIRECTIONS = {int(direction): direction for direction in Direction}
 _new = tuple.__new__  # a third of the time of Flow(…)
-_TALLIES = ("device", "counted", "own", "non_ip", "dropped", "other")
 
 
 class InvalidWindow(ValueError):
@@ -397,7 +397,7 @@ def _device(device: DeviceLedger) -> pb.Device:
         ledger=pb.Ledger(
             **{
                 field: pb.Tally(packets=tally.packets, bytes=tally.bytes)
-                for field in _TALLIES
+                for field in TALLIES
                 if (tally := getattr(ledger, field)) != Tally()
             }
         ),
@@ -413,7 +413,7 @@ def _read_device(device: pb.Device) -> DeviceLedger:
             f"devices.{device.name}: primary_address of {len(device.primary_address)} bytes"
         )
     tallies = {}
-    for field in _TALLIES:
+    for field in TALLIES:
         tally = getattr(device.ledger, field)
         if tally.packets > MAX_INTEGER or tally.bytes > MAX_INTEGER:
             raise InvalidWindow(f"devices.{device.name}: ledger.{field} is beyond {MAX_INTEGER}")

@@ -23,12 +23,12 @@ from tests.center_windows import START, ip, window
 from tests.contract.test_backends import FOREVER, expected, ledgers, opened
 from tests.fault.test_center import Center, center, statuses
 from tests.redis_servers import RedisServer, program
-from wakizashi.center import hashes
 from wakizashi.center.aggregate import aggregate
 from wakizashi.center.backend import Backend
-from wakizashi.center.hashes import PERIOD_MS, Keys, period
 from wakizashi.center.isolate import isolate
-from wakizashi.center.redis_nodes import Nodes
+from wakizashi.center.redis import hashes
+from wakizashi.center.redis.hashes import PERIOD_MS, Keys, period
+from wakizashi.center.redis.nodes import Nodes
 from wakizashi.errors import Permanent, Retryable, WakizashiError
 from wakizashi.model import Direction, Flow, StoredWindow
 

@@ -14,9 +14,9 @@ from tests.contract.test_backends import END, expected, ledgers, opened, rows
 from wakizashi.center.aggregate import aggregate
 from wakizashi.center.backends import sqlite
 from wakizashi.center.backends.sqlite import Config, Sqlite
-from wakizashi.center.embedded import reading, retention
-from wakizashi.center.embedded.tables import Tables
 from wakizashi.center.isolate import isolate
+from wakizashi.center.sqlite import reading, retention
+from wakizashi.center.sqlite.tables import Tables
 from wakizashi.errors import Permanent, Retryable, WakizashiError
 from wakizashi.model import Direction, Flow, StoredWindow
 

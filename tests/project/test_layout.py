@@ -4,6 +4,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2] / "src"
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts): path
@@ -64,17 +66,27 @@ def test_only_two_engines_import_scapy_and_only_when_used() -> None:
 
 
 def test_foreign_databases_stay_in_their_backend() -> None:
-    assert importers("influxdb") == {"wakizashi.center.backends.influxdb"}
-    own = {"wakizashi.center.embedded.reading", "wakizashi.center.embedded.retention"}
-    assert importers("sqlite3") - own == {"wakizashi.center.backends.sqlite"}
-    assert {name for name in importers("wakizashi.center.embedded") if "embedded" not in name} == {
-        "wakizashi.center.backends.sqlite"
+    center = "wakizashi.center"
+    assert importers("influxdb") == {f"{center}.backends.influxdb"}
+    assert importers("redis") == {f"{center}.redis.nodes"}
+    assert importers("pymongo") == {f"{center}.backends.mongodb", f"{center}.mongo.errors"}
+    assert importers("bson") == {f"{center}.backends.mongodb"}
+    assert importers("sqlite3") == {
+        f"{center}.backends.sqlite",
+        f"{center}.sqlite.reading",
+        f"{center}.sqlite.retention",
     }
-    assert importers("redis") == {"wakizashi.center.redis_nodes"}
-    mongodb = "wakizashi.center.backends.mongodb"
-    assert importers("pymongo") == {mongodb, "wakizashi.center.mongo_errors"}
-    assert importers("bson") == {mongodb}
-    assert importers("wakizashi.center.mongo_errors") == {mongodb}
+
+
+@pytest.mark.parametrize(
+    ("room", "backend"),
+    [("influx", "influxdb"), ("mongo", "mongodb"), ("redis", "redis"), ("sqlite", "sqlite")],
+)
+def test_what_a_backend_is_made_of_is_its_own(room: str, backend: str) -> None:
+    users = importers(f"wakizashi.center.{room}")
+    assert {name for name in users if not name.startswith(f"wakizashi.center.{room}.")} == {
+        f"wakizashi.center.backends.{backend}"
+    }
 
 
 def test_libraries_never_import_a_command_line() -> None:

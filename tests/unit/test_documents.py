@@ -7,7 +7,7 @@ import bson
 
 from tests.center_windows import START, window
 from wakizashi.center.aggregate import aggregate
-from wakizashi.center.documents import (
+from wakizashi.center.mongo.documents import (
     date,
     identity,
     ledger_documents,

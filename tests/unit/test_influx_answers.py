@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from wakizashi.center.influx_answers import (
+from wakizashi.center.influx.answers import (
     NoDatabase,
     Place,
     TooLarge,

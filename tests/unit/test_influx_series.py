@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from wakizashi.center.influx_series import ask
+from wakizashi.center.influx.series import ask
 from wakizashi.errors import Retryable
 
 Answers = dict[str, list[dict[str, Any]]]

@@ -12,7 +12,7 @@ from tests.center_windows import START, window
 from wakizashi.center.aggregate import aggregate
 from wakizashi.center.backend import open_backend
 from wakizashi.center.config import load_center
-from wakizashi.center.lines import encode_lines
+from wakizashi.center.influx.lines import encode_lines
 from wakizashi.errors import ConfigError, Permanent, Retryable, WakizashiError
 
 

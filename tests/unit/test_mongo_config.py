@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from wakizashi.center.config import CenterConfig, load_center
-from wakizashi.center.mongo_config import Config
+from wakizashi.center.mongo.config import Config
 from wakizashi.errors import ConfigError
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pymongo import errors
 
-from wakizashi.center.mongo_errors import Place, not_let_in, translate
+from wakizashi.center.mongo.errors import Place, not_let_in, translate
 from wakizashi.errors import Permanent, Retryable
 
 PLACE = Place("db1:27017,db2", "ada", "wakizashi", 5)

@@ -13,7 +13,7 @@ from pymongo.errors import AutoReconnect, BulkWriteError, PyMongoError
 from tests.center_windows import START, window
 from wakizashi.center.aggregate import aggregate
 from wakizashi.center.backends.mongodb import Mongo, _sums
-from wakizashi.center.mongo_config import FOR_EVER_SECONDS, Config
+from wakizashi.center.mongo.config import FOR_EVER_SECONDS, Config
 from wakizashi.errors import Permanent, Retryable
 
 DUPLICATE = {"index": 0, "code": 11000, "errmsg": "E11000 duplicate key"}

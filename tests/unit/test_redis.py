@@ -11,7 +11,7 @@ from tests.center_windows import START, window
 from wakizashi.center.aggregate import aggregate
 from wakizashi.center.backend import open_backend
 from wakizashi.center.config import load_center
-from wakizashi.center.hashes import (
+from wakizashi.center.redis.hashes import (
     PERIOD_MS,
     Command,
     Keys,
@@ -20,7 +20,7 @@ from wakizashi.center.hashes import (
     encode_window,
     period,
 )
-from wakizashi.center.redis_url import Place
+from wakizashi.center.redis.url import Place
 from wakizashi.errors import ConfigError
 from wakizashi.model import StoredWindow, TrafficRecord
 

@@ -25,13 +25,13 @@ from urllib.parse import urlsplit
 from pydantic import field_validator
 
 from wakizashi.center.backend import BY_KEYS, Backend, Row, Series, check_by
-from wakizashi.center.influx_answers import NoDatabase, Place, TooLarge, failure
-from wakizashi.center.influx_series import ask
+from wakizashi.center.influx.answers import NoDatabase, Place, TooLarge, failure
+from wakizashi.center.influx.lines import encode_lines
+from wakizashi.center.influx.series import ask
 from wakizashi.center.isolate import halves, points
-from wakizashi.center.lines import TALLIES, encode_lines
 from wakizashi.config import PasswordSection
 from wakizashi.errors import Retryable, WakizashiError
-from wakizashi.model import Ledger, LedgerRecord, StoredWindow, Tally
+from wakizashi.model import TALLIES, Ledger, LedgerRecord, StoredWindow, Tally
 
 if TYPE_CHECKING:
     from wakizashi.center.config import BackendConfig
@@ -261,7 +261,7 @@ class Influx(Backend):
             yield series
 
     def series(self) -> Series | None:
-        """See :mod:`wakizashi.center.influx_series`."""
+        """See :mod:`wakizashi.center.influx.series`."""
         return ask(self._select, self._database, self._table)
 
     def traffic(self, since_ms: int, until_ms: int, by: Sequence[str] = ()) -> Iterator[Row]:

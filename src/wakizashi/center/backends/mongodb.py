@@ -1,13 +1,13 @@
 """MongoDB, and FerretDB.
 
 Two ordinary collections, ``TABLE`` and ``TABLE_ledger``; one document a point
-(see :mod:`wakizashi.center.documents`), its ``_id`` the point's identity, so that
+(see :mod:`wakizashi.center.mongo.documents`), its ``_id`` the point's identity, so that
 writing it again replaces it. An index on ``timestamp`` serves the queries, and
 by it MongoDB deletes what is older than ``ttl``. An acknowledged write is in
 the journal of a majority.
 
 FerretDB 1 lacks three things, see :meth:`Mongo._prepare`. What pymongo raises
-is translated in :mod:`wakizashi.center.mongo_errors`.
+is translated in :mod:`wakizashi.center.mongo.errors`.
 """
 
 import logging
@@ -20,7 +20,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from wakizashi.center.backend import Backend, Row, check_by
-from wakizashi.center.documents import (
+from wakizashi.center.mongo.config import FOR_EVER_SECONDS, Config
+from wakizashi.center.mongo.documents import (
     Document,
     date,
     ledger_documents,
@@ -28,7 +29,6 @@ from wakizashi.center.documents import (
     time_ms,
     traffic_documents,
 )
-from wakizashi.center.mongo_config import FOR_EVER_SECONDS, Config
 from wakizashi.errors import ConfigError, Permanent, Retryable, WakizashiError
 from wakizashi.model import LedgerRecord, StoredWindow
 from wakizashi.telemetry import Throttle
@@ -188,7 +188,7 @@ class Mongo(Backend):
         """Write a batch; again where another center inserted the same at the same time."""
         from pymongo.errors import BulkWriteError
 
-        from wakizashi.center.mongo_errors import DUPLICATE_KEY, codes
+        from wakizashi.center.mongo.errors import DUPLICATE_KEY, codes
 
         for last in (False, False, True):
             try:
@@ -282,7 +282,7 @@ class Mongo(Backend):
         from bson.errors import BSONError
         from pymongo.errors import PyMongoError
 
-        from wakizashi.center.mongo_errors import Place, not_let_in, short, translate
+        from wakizashi.center.mongo.errors import Place, not_let_in, short, translate
 
         try:
             yield

@@ -1,6 +1,6 @@
 """Redis, one server or a Redis Cluster.
 
-What is stored, and under which keys, is told in :mod:`wakizashi.center.hashes`.
+What is stored, and under which keys, is told in :mod:`wakizashi.center.redis.hashes`.
 A call's windows go out in one pipeline (one for each node of a cluster), each
 window in a transaction of its own; who has windows in which hour goes before,
 so that a reader finds whatever is there. Every reply is looked at: in a transaction
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from pydantic import Field, field_validator, model_validator
 
 from wakizashi.center.backend import Backend, Row, check_by
-from wakizashi.center.hashes import (
+from wakizashi.center.redis.hashes import (
     Command,
     Keys,
     decode_ledgers,
@@ -24,8 +24,8 @@ from wakizashi.center.hashes import (
     encode_window,
     period,
 )
-from wakizashi.center.redis_nodes import Nodes, Request
-from wakizashi.center.redis_url import DEFAULT_PORT, Address, Place
+from wakizashi.center.redis.nodes import Nodes, Request
+from wakizashi.center.redis.url import DEFAULT_PORT, Address, Place
 from wakizashi.config import PasswordSection
 from wakizashi.errors import ConfigError, Permanent, Retryable, WakizashiError
 from wakizashi.model import LedgerRecord, StoredWindow

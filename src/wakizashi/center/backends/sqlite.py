@@ -18,7 +18,7 @@ SQLite 3.40 has a WAL bug with two that write or checkpoint. A lock on
 returned is on the disk.
 
 What bounds the write-ahead log: readers hold no transaction longer than a slice
-(``embedded.reading``), so the log starts over about every 4 MiB, as SQLite has it;
+(``sqlite.reading``), so the log starts over about every 4 MiB, as SQLite has it;
 where slices follow each other so closely that it never can, the writer waits a
 moment for those under way once the log has ``WAL_LIMIT_BYTES``. Nothing bounds
 it while another program keeps a transaction open; that is logged.
@@ -39,10 +39,10 @@ from urllib.parse import quote
 from pydantic import Field
 
 from wakizashi.center.backend import Backend, Row, check_by
-from wakizashi.center.embedded import reading
-from wakizashi.center.embedded.lock import Lock
-from wakizashi.center.embedded.retention import Retention
-from wakizashi.center.embedded.tables import LAYOUT, Tables
+from wakizashi.center.sqlite import reading
+from wakizashi.center.sqlite.lock import Lock
+from wakizashi.center.sqlite.retention import Retention
+from wakizashi.center.sqlite.tables import LAYOUT, Tables
 from wakizashi.config import Section, Size
 from wakizashi.errors import Permanent, Retryable, WakizashiError
 from wakizashi.model import LedgerRecord, StoredWindow

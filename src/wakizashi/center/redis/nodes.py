@@ -10,8 +10,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from wakizashi.center.hashes import Command
-from wakizashi.center.redis_url import Address, Place
+from wakizashi.center.redis.hashes import Command
+from wakizashi.center.redis.url import Address, Place
 from wakizashi.errors import Permanent, Retryable, WakizashiError
 
 Request = tuple[str, list[Command]]
@@ -26,7 +26,7 @@ _REMEDIES = (
     ("MISCONF", "make room on Redis's disk, or mend it"),
     (
         "NOPERM",
-        "grant the user the commands in docs/backends.md, for the keys that begin with "
+        "grant the user the commands in docs/backends-redis.md, for the keys that begin with "
         "backendConfig.database",
     ),
     ("CLUSTERDOWN", "the cluster lacks nodes: start them, or redis-cli --cluster fix"),

@@ -32,8 +32,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from wakizashi.center.lines import TALLIES
-from wakizashi.model import Ledger, LedgerRecord, StoredWindow, Tally, TrafficRecord
+from wakizashi.model import TALLIES, Ledger, LedgerRecord, StoredWindow, Tally, TrafficRecord
 
 PERIOD_MS = 3_600_000
 TAGS_FIELD = " tags"

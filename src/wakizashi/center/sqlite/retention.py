@@ -11,7 +11,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 
-from wakizashi.center.embedded.tables import Tables
+from wakizashi.center.sqlite.tables import Tables
 from wakizashi.telemetry import Throttle
 
 SWEEP_ROWS = 20_000

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 
 from wakizashi.center.backend import Row
-from wakizashi.center.embedded.tables import Tables
+from wakizashi.center.sqlite.tables import Tables
 from wakizashi.model import LedgerRecord
 
 SLICE_ROWS = 10_000

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from wakizashi.center.lines import TALLIES
-from wakizashi.model import Ledger, LedgerRecord, Tally
+from wakizashi.model import TALLIES, Ledger, LedgerRecord, Tally
 
 LAYOUT = 1
 """The layout's number, ``PRAGMA user_version``; it rises when the tables change."""

@@ -22,8 +22,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any
 
-from wakizashi.center.lines import TALLIES
-from wakizashi.model import MAX_TIME_MS, Ledger, LedgerRecord, StoredWindow, Tally
+from wakizashi.model import MAX_TIME_MS, TALLIES, Ledger, LedgerRecord, StoredWindow, Tally
 
 Document = dict[str, Any]
 

@@ -5,10 +5,7 @@ https://docs.influxdata.com/influxdb/v1/write_protocols/line_protocol_reference/
 
 from collections.abc import Sequence
 
-from wakizashi.model import StoredWindow, Tags, Tally
-
-TALLIES = ("device", "counted", "own", "non_ip", "dropped", "other")
-"""The tallies of a ledger; each becomes two fields, ``NAME_packets`` and ``NAME_bytes``."""
+from wakizashi.model import TALLIES, StoredWindow, Tags, Tally
 
 _ESCAPES = str.maketrans({",": r"\,", "=": r"\=", " ": r"\ "})
 

@@ -1,0 +1,1 @@
+"""What the backend ``influxdb`` is made of."""

@@ -1,0 +1,1 @@
+"""What the backend ``mongodb`` is made of."""

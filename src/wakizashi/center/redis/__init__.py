@@ -1,0 +1,1 @@
+"""What the backend ``redis`` is made of."""
