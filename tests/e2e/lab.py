@@ -252,7 +252,7 @@ class Lab:
                     "centerAddr": center,
                     "dumpDir": str(self.folder / "dump"),
                     "networkDevs": ["web[01]"],
-                    "capInterval": 1,
+                    "capInterval": 2,  # a second and more from one delivery to the next, for a quiet stop
                     "name": "web-probe",
                 }
                 | config
