@@ -48,8 +48,8 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
 _log = logging.getLogger(__name__)
 
 
-async def run(config: CenterConfig) -> None:
-    """Serve until SIGTERM or SIGINT.
+async def run(config: CenterConfig, backend: Backend | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; with ``backend`` instead of the configured one.
 
     Raises:
         WakizashiError: it can't start: a port or the recovery directory is in use.
@@ -59,7 +59,7 @@ async def run(config: CenterConfig) -> None:
     stop = _stop_event()
     recovery = _open_recovery(config)
     try:
-        backend = open_backend(config.backendConfig)
+        backend = backend or open_backend(config.backendConfig)
         try:
             await _serve(config, backend, recovery, stop)
         finally:
