@@ -81,6 +81,8 @@ class Report:
     wire_bytes: int = 0
     retries: int = 0
     failures: int = 0
+    codes: dict[str, int] = field(default_factory=dict)
+    """Failures by gRPC's code."""
     lost: int = 0
     rejected: str = ""
     ack_seconds: list[float] = field(default_factory=list)
@@ -157,14 +159,16 @@ class Probe:
                     self._report.retries += 1
                     self._not_before = max(self._not_before, now + ack.retry_delay_ms / 1000)
                     later = True
-            ok = await call.code() is grpc.StatusCode.OK
-        except grpc.RpcError:
-            ok = False
+        except grpc.RpcError:  # its code tells
+            pass
         finally:
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
-        if not ok or (names and not later):
+        code = await call.code()
+        if code is not grpc.StatusCode.OK or (names and not later):
             self._report.failures += 1
+            text = f"{code.name}: {' '.join(str(await call.details()).split())[:120]}"
+            self._report.codes[text] = self._report.codes.get(text, 0) + 1
             await self.close()
             return "failed"
         return "later" if later else ""

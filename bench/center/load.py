@@ -44,6 +44,7 @@ def together(reports: list[Report]) -> Report:
         whole.ack_seconds += one.ack_seconds
         whole.connections += one.connections
         whole.acked += one.acked
+        whole.codes = dict(Counter(whole.codes) + Counter(one.codes))
     return whole
 
 

@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import signal
 import tempfile
 import time
 from contextlib import nullcontext
@@ -142,6 +143,7 @@ def _made(plan: Plan, report: Report, watched: _Watched, cpu: float) -> Fleet:
         lost=report.lost,
         retries=report.retries,
         failures=report.failures,
+        codes=report.codes,
         connections=len(report.connections),
         wall_seconds=report.ended - report.started,
         center_cpu_seconds=cpu,
@@ -173,7 +175,7 @@ def describe(one: Fleet) -> str:
         f"{head}: {one.stored} of {one.closed} windows stored, {one.lost} lost, "
         f"ack p50 {1000 * one.acks.p50:.0f} ms, p99 {1000 * one.acks.p99:.0f} ms, "
         f"longest {1000 * one.acks.longest:.0f} ms, {one.retries} retries, "
-        f"{one.failures} failed calls, {one.connections} new connections, "
+        f"{one.failures} failed calls {one.codes or ''}, {one.connections} new connections, "
         f"center {100 * one.center_cpu_seconds / one.wall_seconds:.0f} % of a CPU, "
         f"RSS up to {max((size for _, size in one.rss), default=0) / 2**20:.0f} MiB"
     )
@@ -210,6 +212,8 @@ def command(
         seconds,
         restart_at,
     )
+    # So that all programs are gone after a SIGTERM too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     click.echo(describe(attempt(plan)))
 
 

@@ -155,8 +155,10 @@ class Fleet:
     retries: int = 0
     failures: int = 0
     """Calls that failed and were made again."""
+    codes: dict[str, int] = field(default_factory=dict)
+    """They by gRPC's code."""
     connections: int = 0
-    """Made after the first one of each probe."""
+    """Asked for, the first one of each probe left out."""
     wall_seconds: float = 0.0
     center_cpu_seconds: float = 0.0
     generator_cpu_seconds: float = 0.0
