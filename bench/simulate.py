@@ -13,7 +13,6 @@ from pathlib import Path
 import click
 
 from bench.capture.results import BenchError
-from bench.center.paced import ALIGNED_SECONDS
 from bench.center.report import NAMES
 from bench.center.results import (
     BY_LINES,
@@ -28,8 +27,8 @@ from bench.center.results import (
 )
 from bench.center.summary import Row, direct_rows, rows
 from bench.queueing import Station, arrivals, wait
-from wakizashi.center.store import MAX_PENDING_POINTS
-from wakizashi.probe.transmit import CALL_SECONDS
+from wakizashi.center.config import Limits
+from wakizashi.probe.transmit import CALL_SECONDS, SPREAD
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- made by bench.simulate: begin -->", "<!-- made by bench.simulate: end -->"
@@ -192,8 +191,10 @@ def limits(known: Figures) -> str:
     memory = (CENTER_MEMORY - known.base_bytes) / known.connection_bytes
     found.append((memory, f"connections in {CENTER_MEMORY / 2**30:.0f} GiB of one center"))
     found.append((LINK_BYTES / (a_probe * known.wire), "a link of 1 Gbit/s"))
-    points = f"{MAX_PENDING_POINTS:,} points that one center holds, all windows at once"
-    found.append((MAX_PENDING_POINTS / (FLOWS + 1), points))
+    room = Limits()
+    found.append((room.calls, f"limits.calls {room.calls:,}, all deliveries at once"))
+    size = f"limits.bytesInFlight {room.bytesInFlight / 2**20:.0f} MiB, all windows at once"
+    found.append((room.bytesInFlight / (FLOWS * known.wire), size))
     lines = [f"| {what} | {int(probes / 100) * 100:,} |\n" for probes, what in sorted(found)]
     return "| limit | probes |\n|---|---:|\n" + "".join(lines)
 
@@ -218,7 +219,7 @@ def bursts(known: Figures, probes: int = 10_000) -> str:
     return _HEAD + "".join(
         _burst(known, costs, probes, spread)
         for costs in known.backends
-        for spread in (0.0, ALIGNED_SECONDS, INTERVAL / 3, float(INTERVAL))
+        for spread in (0.0, 1.0, INTERVAL * SPREAD, float(INTERVAL))
     )
 
 

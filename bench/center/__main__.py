@@ -12,7 +12,7 @@ import wakizashi
 from bench.capture.cpu import machine_facts
 from bench.capture.results import BenchError
 from bench.center.measure import Settings, cpus, series
-from bench.center.paced import ALIGNED_SECONDS, Plan, attempt, describe
+from bench.center.paced import Plan, attempt, describe
 from bench.center.results import (
     CASES,
     INFLUX,
@@ -30,13 +30,13 @@ QUICK_CASES = "*/1/5000,*/100/200"
 QUICK_RECORDS = 200_000
 FLEETS = (
     Plan(Case(NOTHING, 10_000, 200)),
-    Plan(Case(NOTHING, 10_000, 200), spread=ALIGNED_SECONDS),
+    Plan(Case(NOTHING, 10_000, 200), spread=1.0),
     Plan(Case(INFLUX, 10_000, 200)),
     Plan(Case(NOTHING, 10_000, 200), seconds=90, restart_at=40.0),
 )
 QUICK_FLEETS = (
-    Plan(Case(NOTHING, 1_000, 200), interval=5, spread=5.0, seconds=15),
-    Plan(Case(NOTHING, 1_000, 200), interval=5, spread=5.0, seconds=20, restart_at=8.0),
+    Plan(Case(NOTHING, 1_000, 200), interval=6, spread=2.0, seconds=18),
+    Plan(Case(NOTHING, 1_000, 200), interval=6, spread=2.0, seconds=24, restart_at=8.0),
 )
 
 

@@ -8,7 +8,7 @@ In what matters they are real probes (``wakizashi/probe/transmit.py``): each has
 a connection of its own and keeps it, one ``Transmit`` call is one delivery, a
 window waits until it is acknowledged, failures are tried again up to five times
 after a pause with jitter on a new connection, and ``RETRY`` ends the attempts
-until the next window. What differs: one event loop for all instead of a thread
+until the time that the center asks for. What differs: one event loop for all instead of a thread
 each, and requests are bytes that were serialized beforehand.
 """
 
@@ -157,7 +157,8 @@ class Probe:
                     self._report.lost += 1
                 else:
                     self._report.retries += 1
-                    self._not_before = max(self._not_before, now + ack.retry_delay_ms / 1000)
+                    delay = ack.retry_delay_ms / 1000 * random.uniform(1.0, 1.5)
+                    self._not_before = max(self._not_before, now + delay)
                     later = True
         except grpc.RpcError:  # its code tells
             pass
@@ -218,19 +219,25 @@ class Probe:
         self._report.lost += len(self.pending)
 
     async def live(self, start: float) -> None:
-        """Close a window every interval, and deliver what waits."""
-        order = self._order
+        """A window closes every interval; deliver what waits at a moment of one's own."""
+        order, closed, turn = self._order, 0, 0
         phase = random.uniform(0.0, order.spread_seconds)
-        for turn in range(order.windows + EXTRA_TURNS):
-            due = start + turn * order.interval_seconds + phase
-            await asyncio.sleep(max(due, self._not_before) - time.monotonic())
-            if turn < order.windows:
-                self.pending.append(turn)
-                self._report.closed += 1
+        end = start + (order.windows + EXTRA_TURNS) * order.interval_seconds
+        while (self.pending or closed < order.windows) and time.monotonic() < end:
+            asked = self._not_before - time.monotonic()
+            if asked > 0:
+                await asyncio.sleep(asked)
+            else:
+                due = start + turn * order.interval_seconds + phase
+                await asyncio.sleep(due - time.monotonic())
+                turn += 1
+            past = int((time.monotonic() - start) / order.interval_seconds) + 1
+            new = range(closed, min(order.windows, past))
+            closed += len(new)
+            self.pending += new
+            self._report.closed += len(new)
             if self.pending:
                 await self.deliver_with_retries()
-            elif turn >= order.windows:
-                break
         self._report.lost += len(self.pending)
 
 

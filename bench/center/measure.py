@@ -39,7 +39,7 @@ from bench.center.windows import first_start_ms
 BACKLOG = 256
 """Windows in a call of a probe that has many waiting, as transmit.BATCH_WINDOWS."""
 UNACKED = 32
-"""Of them, those that may be sent and not acknowledged: what the center reads ahead of the store."""
+"""Of them, those that may be sent and not acknowledged: limits.windowsPerProbe."""
 DELIVERING = 1_000
 """Probes with a window on the way; all 10,000 at once are what ``paced`` tries."""
 ALONE_SHARE = 5

@@ -19,11 +19,10 @@ from bench.center.measure import center_for, cpus, database
 from bench.center.process import Center
 from bench.center.results import BACKENDS, LINES, NOTHING, Case, Fleet, acks
 from bench.center.windows import first_start_ms
+from wakizashi.probe.transmit import SPREAD
 
 RAMP_SECONDS_A_THOUSAND = 1.5
 """Time for a thousand probes to connect: connecting is not what is measured."""
-ALIGNED_SECONDS = 1.0
-"""What transmit.py spreads deliveries over: a second."""
 _LOOK_SECONDS = 1.0
 
 
@@ -33,7 +32,7 @@ class Plan:
 
     case: Case
     interval: int = 30
-    spread: float = 30.0
+    spread: float = 30 * SPREAD
     seconds: int = 60
     restart_at: float = 0.0
 
@@ -192,7 +191,7 @@ def describe(one: Fleet) -> str:
 @click.option("--probes", type=click.IntRange(1), default=10_000, show_default=True)
 @click.option("--records", type=click.IntRange(2), default=200, show_default=True)
 @click.option("--interval", type=click.IntRange(1), default=30, show_default=True)
-@click.option("--spread", type=float, help="Seconds.  [the interval]")
+@click.option("--spread", type=float, help="Seconds.  [as probes do: a third of the interval]")
 @click.option("--seconds", type=click.IntRange(1), default=60, show_default=True)
 @click.option("--restart-at", type=float, default=0.0, help="Seconds; 0 for never.")
 def command(
@@ -208,7 +207,7 @@ def command(
     plan = Plan(
         Case(backend, probes, records),
         interval,
-        float(interval) if spread is None else spread,
+        interval * SPREAD if spread is None else spread,
         seconds,
         restart_at,
     )

@@ -182,7 +182,7 @@ def series() -> Results:
     return Results(
         machine={"kernel": "6.1", "cores": "2"},
         versions={"sqlite": "3.40.1"},
-        settings={"repetitions": 2, "center_cpus": "0", "other_cpus": "1"},
+        settings={"records": 1_000_000, "repetitions": 2, "center_cpus": "0", "other_cpus": "1"},
         runs=[
             made("nothing"),
             made("nothing", wall_seconds=4.0),
