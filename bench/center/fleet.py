@@ -163,7 +163,10 @@ class Probe:
         except grpc.RpcError:  # its code tells
             pass
         finally:
-            writing.cancel()
+            if (
+                names
+            ):  # else it only has to say that nothing follows; cancelled, the call would be too
+                writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
         code = await call.code()
         if code is not grpc.StatusCode.OK or (names and not later):

@@ -152,7 +152,7 @@ class Center:
 
     def __init__(self, folder: Path, settings: Sequence[str], cpus: Cpus, kind: str = "") -> None:
         self.port, self.health_port = free_port(), free_port()
-        keys = [f"port={self.port}", f"healthPort={self.health_port}", "recoverDir=", *settings]
+        keys = [f"port={self.port}", f"healthPort={self.health_port}", 'recoverDir=""', *settings]
         command = [sys.executable, "-m"]
         if kind:
             command += ["bench.center.null_center", kind, *keys]
