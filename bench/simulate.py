@@ -155,7 +155,7 @@ def _with(known: Figures, costs: Costs) -> dict[str, Callable[[float], str]]:
         "CPUs the centers use": lambda rate: _short(rate / costs.records_a_core),
         "centers of one CPU": lambda rate: f"{_centers(costs, rate):,}",
         "memory of each center, MiB": lambda rate: f"{center_bytes(rate) / 2**20:,.0f}",
-        "databases": lambda rate: f"{_nodes(costs, rate):,}",
+        "databases": lambda rate: f"{_databases(costs, rate):,}",
         "disk a day, GB": lambda rate: _short(rate * DAY * costs.disk / 1e9),
     }
     if costs.memory:
@@ -164,11 +164,16 @@ def _with(known: Figures, costs: Costs) -> dict[str, Callable[[float], str]]:
 
 
 def _centers(costs: Costs, rate: float) -> int:
-    return max(1, ceil(rate / (HEADROOM * costs.records_a_core)))
+    own = max(1, ceil(rate / (HEADROOM * costs.records_a_core)))
+    return max(own, _databases(costs, rate)) if costs.backend == SQLITE else own
 
 
-def _nodes(costs: Costs, rate: float) -> int:
-    return max(1, ceil(_points(rate) / (HEADROOM * costs.points_a_second)))
+def _databases(costs: Costs, rate: float) -> int:
+    own = max(1, ceil(_points(rate) / (HEADROOM * costs.points_a_second)))
+    # A file belongs to one center.
+    return (
+        max(own, ceil(rate / (HEADROOM * costs.records_a_core))) if costs.backend == SQLITE else own
+    )
 
 
 def _points(rate: float) -> float:
