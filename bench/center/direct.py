@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from bench.center.windows import Windows
 from wakizashi import wire
 from wakizashi.center.aggregate import aggregate
-from wakizashi.center.lines import encode_lines
+from wakizashi.center.influx.lines import encode_lines
 
 LINES_A_REQUEST = 10_000
 

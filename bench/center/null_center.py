@@ -12,7 +12,7 @@ from bench.center.results import LINES
 from wakizashi.center.app import run
 from wakizashi.center.backend import Backend, Row
 from wakizashi.center.config import load_center
-from wakizashi.center.lines import encode_lines
+from wakizashi.center.influx.lines import encode_lines
 from wakizashi.lifecycle import guard
 from wakizashi.model import LedgerRecord, StoredWindow
 from wakizashi.telemetry import setup_logging
