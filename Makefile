@@ -15,9 +15,11 @@ TEST_PROGRAMS := influxd:influxdb victoria-metrics:victoria-metrics nginx:nginx-
   redis-server:redis-server redis-cli:redis-tools openssl:openssl
 # What only `make bench-capture` needs: the generator and the tools to compare with.
 BENCH_PROGRAMS := trafgen:netsniff-ng tcpdump:tcpdump pmacctd:pmacct softflowd:softflowd ip:iproute2 sysctl:procps
+# What only `make bench-center` needs: the databases that are not in the process.
+CENTER_PROGRAMS := influxd:influxdb victoria-metrics:victoria-metrics redis-server:redis-server redis-cli:redis-tools
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint generate generated format programs bench-programs bench-capture bench-engines clean
+.PHONY: help demo test check lint generate generated format programs bench-programs bench-capture bench-engines bench-center clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -96,6 +98,10 @@ bench-capture: $(VENV)/bench bench-programs ## CPU a packet, with our engines an
 bench-engines: $(VENV)/runtime ## ns a packet in the kernel; memory, start and idling of a probe (root)
 	$(BIN)/python -m bench.ebpf_program
 	$(BIN)/python -m bench.footprint
+
+bench-center: $(VENV)/bench ## records a second through the center into each database, and fleets (ARGS=--quick)
+	$(call install,$(CENTER_PROGRAMS),what needs them will be shown as not available)
+	$(BIN)/python -m bench.center $(ARGS)
 
 clean: ## remove what is made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

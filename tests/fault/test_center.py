@@ -1,5 +1,6 @@
 """A real center process on loopback, and what is done to it."""
 
+import asyncio
 import contextlib
 import json
 import re
@@ -358,3 +359,17 @@ def iter_until(condition: Callable[[], bool]) -> Iterator[bytes]:
     """Nothing, until ``condition`` holds: a probe that has no more windows yet."""
     until(condition, "the center is gone", 30)
     yield from ()
+
+
+async def test_a_fleet_that_calls_all_at_once_is_heard(center: Center) -> None:
+    """The core's own limit, 1,000 calls that wait to be accepted, would cancel part of them."""
+    center.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{center.port}") as channel:
+        call: Any = channel.stream_stream(METHOD)
+
+        async def deliver(number: int) -> str:
+            (chunk,) = wire.encode(window(probe=f"vm-{number}"))
+            acks = [pb.WindowAck.FromString(ack) async for ack in call(iter([chunk]), timeout=60)]
+            return ",".join(statuses(acks))
+
+        assert set(await asyncio.gather(*map(deliver, range(3_000)))) == {"STORED"}
