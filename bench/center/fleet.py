@@ -27,9 +27,9 @@ import grpc
 
 from bench.center.windows import Windows
 from wakizashi.probe.transmit import (
-    _OPTIONS,
     BACKOFF_SECONDS,
     CALL_SECONDS,
+    CHANNEL_OPTIONS,
     METHOD,
     SLOWEST_BYTES_PER_SECOND,
 )
@@ -110,7 +110,7 @@ class Probe:
 
     def _open(self) -> Any:
         self._channel = grpc.aio.insecure_channel(
-            f"ipv4:127.0.0.1:{self._order.port}", options=_OPTIONS
+            f"ipv4:127.0.0.1:{self._order.port}", options=CHANNEL_OPTIONS
         )
         self._call = self._channel.stream_stream(METHOD)
         lifetime = CHANNEL_LIFETIME_SECONDS * random.uniform(0.8, 1.0)

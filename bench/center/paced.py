@@ -191,7 +191,7 @@ def describe(one: Fleet) -> str:
 @click.option("--probes", type=click.IntRange(1), default=10_000, show_default=True)
 @click.option("--records", type=click.IntRange(2), default=200, show_default=True)
 @click.option("--interval", type=click.IntRange(1), default=30, show_default=True)
-@click.option("--spread", type=float, help="Seconds.  [as probes do: a third of the interval]")
+@click.option("--spread", type=float, help="Seconds.  [as probes do: half of the interval]")
 @click.option("--seconds", type=click.IntRange(1), default=60, show_default=True)
 @click.option("--restart-at", type=float, default=0.0, help="Seconds; 0 for never.")
 def command(

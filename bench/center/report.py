@@ -161,7 +161,7 @@ def _fleets(results: Results) -> str:
     return (
         "## Fleets\n\n"
         "Probes that each deliver a window every interval, at moments of their own spread over a "
-        "part of it: a third is what probes do. *Restart*: the center is told to stop, and is "
+        "part of it: half of it is what probes do. *Restart*: the center is told to stop, and is "
         "started again at once.\n\n"
         "| backend | probes | interval, spread s | windows | lost | ack p50 ms | p99 | longest | "
         "retries, failed calls | center CPU | RSS MiB | restart |\n"

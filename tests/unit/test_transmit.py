@@ -423,5 +423,5 @@ def test_a_fleet_does_not_deliver_all_at_once(
     side.transmitter.wake()
     until(lambda: not side.waiting, "delivered")
     side.transmitter.stop(time.monotonic() + 5)
-    assert spreads[0] == (0.0, 10.0)  # a third of the window, once and for all
-    assert spreads.count((0.0, 10.0)) == 1
+    assert spreads[0] == (0.0, 15.0)  # half of the window, once and for all
+    assert spreads.count((0.0, 15.0)) == 1

@@ -39,9 +39,10 @@ SLOWEST_BYTES_PER_SECOND = 16 * 1024
 """A call may take ``CALL_SECONDS``, and longer by what this rate needs for its bytes."""
 
 BACKOFF_SECONDS = (0.2, 5.0)
-SPREAD = 1 / 3
+SPREAD = 1 / 2
 """The part of a window's length over which a fleet spreads its deliveries (docs/scaling.md)."""
-_OPTIONS = (
+
+CHANNEL_OPTIONS = (
     ("grpc.enable_http_proxy", 0),
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_retries", 0),
@@ -276,7 +277,7 @@ class Transmitter:
         addresses = self._center.resolve()
         self._announce(self._center.endpoints())
         for address in addresses:
-            options = (*_OPTIONS, ("grpc.default_authority", self._center.name))
+            options = (*CHANNEL_OPTIONS, ("grpc.default_authority", self._center.name))
             self._channel = grpc.insecure_channel(address.target, options=options)
             self._channel_address = address
             self._channel_until = self._clock() + self._lifetime * random.uniform(0.8, 1.0)
