@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -152,18 +153,37 @@ def test_without_its_default_retention_policy(
         backend.write([aggregate(window())])
 
 
-def test_a_body_that_is_too_large_goes_in_parts(backend: Influx) -> None:
-    large = addresses(900, 5)
-    with pytest.raises(Permanent, match=r"too large \(413"):
-        backend._write([large])
-    backend.write([large])
-    assert len(starts(backend)) == 4_500
+def writes_of(backend: Influx, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The requests that write, as they are sent."""
+    sent: list[str] = []
+    real = backend._request
+
+    def request(url: str, *arguments: Any, **more: Any) -> Any:
+        sent.extend([url] * (url == "write"))
+        return real(url, *arguments, **more)
+
+    monkeypatch.setattr(backend, "_request", request)
+    return sent
 
 
-def test_packed_lines_are_understood(influxd: InfluxServer, database: str) -> None:
-    large = addresses(900, 5)
+def test_a_body_that_is_too_large_goes_in_parts(
+    backend: Influx, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend.write([aggregate(window(7, probe="makes-the-database"))])
+    sent = writes_of(backend, monkeypatch)
+    backend.write([addresses(900, 5)])
+    assert len(sent) > 2  # the whole, then parts of it
+    assert len(starts(backend)) == 4_501
+
+
+def test_packed_lines_are_understood(
+    influxd: InfluxServer, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     backend = Influx(Config(host=influxd.url), database, "traffic", 10, compress=True)
-    backend._write([large])  # 450 kB, packed within the 300 kB that the server permits
+    influxd.query(f'CREATE DATABASE "{database}"')
+    sent = writes_of(backend, monkeypatch)
+    backend.write([addresses(900, 5)])  # 450 kB, packed within the 300 kB that the server permits
+    assert len(sent) == 1
     assert len(starts(backend)) == 4_500
     backend.close()
 

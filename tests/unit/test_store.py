@@ -17,7 +17,7 @@ from wakizashi.center.backend import Backend, Row
 from wakizashi.center.metrics import Metrics
 from wakizashi.center.recovery import Recovery
 from wakizashi.center.repost import Repost
-from wakizashi.center.store import Outcome, Status, Store
+from wakizashi.center.store import READY_POINTS, Outcome, Status, Store
 from wakizashi.center.writer import Writer
 from wakizashi.errors import Permanent, Retryable
 from wakizashi.filesystem import Filesystem
@@ -400,5 +400,66 @@ def test_close_flushes_and_then_refuses() -> None:
             await store.close(5)
             assert (await task).status is Status.STORED
             assert [o.status for o in await submit(store, window(1))] == [Status.RETRY]
+
+    asyncio.run(main())
+
+
+def test_the_next_write_is_built_while_one_is_in_flight() -> None:
+    async def main() -> None:
+        built: list[int] = []
+        in_flight: list[int] = []
+        gate = threading.Event()
+
+        class Gated(FakeBackend):
+            def prepare(self, windows: Sequence[StoredWindow]) -> Callable[[], None]:
+                built.append(windows[0].start_ms)
+                return super().prepare(windows)
+
+        def script(windows: Sequence[StoredWindow]) -> None:
+            in_flight.append(windows[0].start_ms)
+            assert gate.wait(10)
+
+        backend = Gated()
+        backend.script = script
+        starts = [window(n).start_ms for n in range(4)]
+        async with opened(backend, None) as (store, _):
+            waiting = []
+            for number in range(4):
+                waiting.append(asyncio.create_task(submit(store, window(number))))
+                await until(lambda number=number: len(built) == min(number + 1, 2))  # type: ignore[misc]
+            await until(lambda: bool(in_flight))
+            assert (built, in_flight) == (starts[:2], starts[:1])
+            gate.set()
+            outcomes = [outcome for each in waiting for outcome in await each]
+            assert {outcome.status for outcome in outcomes} == {Status.STORED}
+            assert in_flight[:2] == starts[:2]
+            assert sum(backend.groups) == 4
+
+    asyncio.run(main())
+
+
+def test_a_group_that_is_worth_a_write_does_not_wait_for_more() -> None:
+    async def main() -> None:
+        async def never(_: float) -> None:
+            await asyncio.Event().wait()
+
+        backend = FakeBackend()
+        store = Store(backend, None, Metrics(), interval_seconds=30, sleep=never)
+        store.start()
+
+        def part(number: int, records: int) -> Window:
+            flows = (
+                Flow(0, Direction.OUT, ip(1), ip(n % 250, n // 250), 9, 1) for n in range(records)
+            )
+            return window(number, tuple(flows))
+
+        small = asyncio.create_task(submit(store, part(0, READY_POINTS - 2)))  # and a ledger
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not small.done() and not backend.groups
+        await submit(store, window(1))
+        assert (await small)[0].status is Status.STORED
+        assert backend.groups == [2]
+        await store.close(5)
 
     asyncio.run(main())

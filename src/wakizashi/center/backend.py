@@ -10,8 +10,9 @@ configuration loads without them.
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -71,6 +72,14 @@ class Backend(ABC):
             Retryable: it may work later; nothing is wrong with the data.
             Permanent: at least one point can never be stored.
         """
+
+    def prepare(self, windows: Sequence[StoredWindow]) -> Callable[[], None]:
+        """Do of a write what needs no turn; the rest, to be called once, does as :meth:`write`.
+
+        Called on worker threads, also while a write is under way: so the next
+        one is built meanwhile.
+        """
+        return partial(self.write, windows)
 
     @abstractmethod
     def traffic(self, since_ms: int, until_ms: int, by: Sequence[str] = ()) -> Iterator[Row]:

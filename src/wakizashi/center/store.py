@@ -2,10 +2,10 @@
 
 In: windows from ingest, on the event loop. Out: for each of them an
 :class:`Outcome`, which is ``STORED`` only when the backend has said so or the
-recovery file is fsynced. Windows are written in groups: up to 10,000 points, or
-what came within 200 ms of the first; one write is in flight, on a worker
-thread, while the next group collects. Lost is nothing: what neither the
-backend nor the recovery directory takes stays with the probe.
+recovery file is fsynced. Windows are written in groups: 5,000 to 10,000 points, or
+what came within 200 ms of the first; one write is in flight, on a thread of its
+own, while the next is built and a third group collects. Lost is nothing: what
+neither the backend nor the recovery directory takes stays with the probe.
 """
 
 import asyncio
@@ -28,6 +28,10 @@ from wakizashi.model import StoredWindow, Window
 from wakizashi.telemetry import Throttle
 
 GROUP_SECONDS = 0.2
+GROUPS = 2
+"""One is written while the next is built."""
+READY_POINTS = 5_000
+"""From here on a group does not wait for more."""
 _LARGE_WINDOW = 20_000
 """Records above which a window is aggregated on a thread: 20 ms of the event loop at most."""
 
@@ -143,7 +147,7 @@ class Store:
         self._items.append(_Item(window, chunks, stored, future))
         self._points += points(stored)
         self._arrived.set()
-        if self._points >= GROUP_POINTS:
+        if self._points >= READY_POINTS:
             self._full.set()
         return future
 
@@ -157,25 +161,32 @@ class Store:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._writer.close()
         self._finish(self._items, self._retry("the center is stopping"))
         self._items = []
 
     # -- groups ------------------------------------------------------------------------------
 
     async def _write_loop(self) -> None:
-        while True:
-            await self._arrived.wait()
-            if not self._items:
-                return  # closing, and nothing is left
-            if not self._full.is_set():
-                await wait(self._full, self._group_seconds, self._sleep)
-            group = self._take()
-            try:
-                await self._make_durable(group)
-            except Exception:
-                _log.exception("a group of %d windows failed unexpectedly", len(group))
-            finally:  # cancelled or failed: no window may wait for its word for ever
-                self._finish(group, self._retry("the center could not store it"))
+        free = asyncio.Semaphore(GROUPS)
+        async with asyncio.TaskGroup() as groups:  # ends when they have
+            while True:
+                await free.acquire()
+                await self._arrived.wait()
+                if not self._items:
+                    return  # closing, and nothing is left
+                if not self._full.is_set():
+                    await wait(self._full, self._group_seconds, self._sleep)
+                task = groups.create_task(self._write_group(self._take()))
+                task.add_done_callback(lambda _: free.release())
+
+    async def _write_group(self, group: list[_Item]) -> None:
+        try:
+            await self._make_durable(group)
+        except Exception:
+            _log.exception("a group of %d windows failed unexpectedly", len(group))
+        finally:  # cancelled or failed: no window may wait for its word for ever
+            self._finish(group, self._retry("the center could not store it"))
 
     def _take(self) -> list[_Item]:
         """The next group: at least one window, else up to GROUP_POINTS."""
@@ -189,7 +200,7 @@ class Store:
         self._points -= total
         if not self._items and not self._closing:
             self._arrived.clear()
-        if self._points < GROUP_POINTS and not self._closing:
+        if self._points < READY_POINTS and not self._closing:
             self._full.clear()
         return group
 

@@ -7,6 +7,8 @@ pause, longer each time and with jitter, is over.
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from wakizashi.center.backend import Backend
 from wakizashi.center.isolate import Isolated, isolate, pieces, points
@@ -21,11 +23,12 @@ FIRST_BACKOFF_SECONDS = 1.0
 LONGEST_ASKED_SECONDS = 300.0
 """Most that a backend can ask for with ``Retry-After``: what asks for hours is mended sooner."""
 
+Result = TypeVar("Result")
 _log = logging.getLogger(__name__)
 
 
 class Writer:
-    """Writes windows on worker threads; belongs to one event loop.
+    """Writes windows on a thread of its own; belongs to one event loop.
 
     Args:
         backend: where they go.
@@ -47,7 +50,8 @@ class Writer:
         self._longest = longest_pause_seconds
         self._clock, self._random = clock, random
         self._throttle = Throttle(_log)
-        self._writing = asyncio.Lock()
+        # A thread, not a lock: the next write begins without asking the event loop, which is busy.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="write")
         self._failures = 0
         self._down_until = 0.0
         self.reason = ""
@@ -80,13 +84,13 @@ class Writer:
         count = 0
         try:
             for piece in pieces(windows, GROUP_POINTS):
-                async with self._writing:
-                    try:
-                        await asyncio.to_thread(self._write, piece)
-                    except Permanent as error:
-                        bad, more = await asyncio.to_thread(isolate, self._write, piece, str(error))
-                        isolated |= bad
-                        count += more
+                prepared = await asyncio.to_thread(self._backend.prepare, piece)
+                try:
+                    await self._in_turn(self._run, prepared, piece)
+                except Permanent as error:
+                    bad, more = await self._in_turn(isolate, self._write, piece, str(error))
+                    isolated |= bad
+                    count += more
         except Retryable as error:
             self._went_down(error)
             raise
@@ -97,11 +101,21 @@ class Writer:
             self._throttle.error("permanent", f"{count} points can't be stored: {why}")
         return isolated
 
+    async def _in_turn(self, work: Callable[..., Result], *arguments: object) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+    def close(self) -> None:
+        """Begin no more writes."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
     def _write(self, windows: Sequence[StoredWindow]) -> None:
+        self._run(self._backend.prepare(windows), windows)
+
+    def _run(self, prepared: Callable[[], None], windows: Sequence[StoredWindow]) -> None:
         outcome = "retryable"
         try:
             with self._metrics.write_seconds.time():
-                self._backend.write(windows)
+                prepared()
             outcome = "ok"
             self._metrics.points.inc(sum(points(window) for window in windows))
         except Permanent:

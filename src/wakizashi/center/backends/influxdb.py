@@ -18,7 +18,8 @@ import contextlib
 import gzip
 import ipaddress
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -170,30 +171,32 @@ class Influx(Backend):
 
     def write(self, windows: Sequence[StoredWindow]) -> None:
         """Send everything in one request, or in as many as the server's limit of bytes asks for."""
-        parts = [windows]
-        while parts:
-            part = parts.pop()
-            try:
-                self._write(part)
-            except TooLarge:
-                if sum(points(window) for window in part) <= 1:
-                    raise
-                parts += reversed(halves(part))
+        self.prepare(windows)()
 
-    def _write(self, windows: Sequence[StoredWindow]) -> None:
+    def prepare(self, windows: Sequence[StoredWindow]) -> Callable[[], None]:
+        """Make the lines, packed where that pays."""
         data = encode_lines(windows, self._table).encode()
+        packed = self.compresses and len(data) > _ONE_PACKET
+        if packed:
+            data = gzip.compress(data, _GZIP_LEVEL)
+        return partial(self._send, windows, data, packed)
+
+    def _send(self, windows: Sequence[StoredWindow], data: bytes, packed: bool) -> None:
         if not data:
             return
-        headers = None
-        if self.compresses and len(data) > _ONE_PACKET:
-            data = gzip.compress(data, _GZIP_LEVEL)
-            headers = {"Content-Encoding": "gzip"}
+        headers = {"Content-Encoding": "gzip"} if packed else None
         params = {"db": self._database, "precision": "ms"}
         try:
-            self._request("write", params, data=data, headers=headers, expected=204)
-        except NoDatabase:
-            self._run(f'CREATE DATABASE "{self._database}"')
-            self._request("write", params, data=data, headers=headers, expected=204)
+            try:
+                self._request("write", params, data=data, headers=headers, expected=204)
+            except NoDatabase:
+                self._run(f'CREATE DATABASE "{self._database}"')
+                self._request("write", params, data=data, headers=headers, expected=204)
+        except TooLarge:
+            if sum(points(window) for window in windows) <= 1:
+                raise
+            for half in halves(windows):
+                self.write(half)
 
     def check(self) -> None:
         """Ask for the databases, which needs a user that is let in."""
