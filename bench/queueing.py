@@ -2,8 +2,8 @@
 
 Deterministic: arrivals come from a seeded generator, everything else is reckoned.
 The first queue is the event loop on one CPU, which takes windows as they come;
-the second is the store, which collects up to 10,000 points or 200 ms and has one
-write in flight (``center/store.py``). All of a window's CPU time is in the first;
+the second is the store, which collects 5,000 to 10,000 points or for 200 ms, and has one
+write in flight and one behind it (``center/store.py``). All of a window's CPU time is in the first;
 a write takes what the database takes for its points.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.center.results import Acks, acks
-from wakizashi.center.store import GROUP_SECONDS
+from wakizashi.center.store import GROUP_SECONDS, READY_POINTS
 from wakizashi.center.writer import GROUP_POINTS
 
 _SEED = 1
@@ -81,17 +81,17 @@ def _store(ready: Sequence[float], points: int, write_seconds: float) -> list[fl
     """When each window is durable: what ``Store._write_loop`` does."""
     most = max(1, GROUP_POINTS // points)
     """Windows that one write takes."""
-    full = -(-GROUP_POINTS // points)
+    full = -(-READY_POINTS // points)
     """Windows that end the collecting."""
     acked: list[float] = []
-    free = 0.0
+    before, last = 0.0, 0.0  # when the last writes but one, and the last one, have ended
     while len(acked) < len(ready):
         first = len(acked)
-        begin = max(free, ready[first])
+        begin = max(before, ready[first])  # one is written while the next is built
         taken_at = begin + GROUP_SECONDS
         if first + full <= len(ready):
             taken_at = min(taken_at, max(begin, ready[first + full - 1]))
         count = min(most, bisect_right(ready, taken_at, first) - first)
-        free = taken_at + count * points * write_seconds
-        acked += [free] * count
+        before, last = last, max(last, taken_at) + count * points * write_seconds
+        acked += [last] * count
     return acked

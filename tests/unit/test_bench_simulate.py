@@ -30,12 +30,19 @@ def test_a_window_alone_waits_for_its_group() -> None:
     assert found.largest_queue == 1
 
 
-def test_a_full_group_is_written_at_once() -> None:
-    """50 windows of 201 points fill it, and 49 of them are one write; the last waits for company."""
-    found = wait([0.0] * 50, Station(200, 0.001), 30.0)
-    assert found.acks.p50 == pytest.approx(0.050)
-    assert found.acks.longest == pytest.approx(0.250)
-    assert found.largest_queue == 50
+def test_a_group_that_is_worth_a_write_is_written_at_once() -> None:
+    """25 windows of 201 points are 5,025; of 26 the last waits for company."""
+    found = wait([0.0] * 26, Station(200, 0.001), 30.0)
+    assert found.acks.p50 == pytest.approx(0.025)
+    assert found.acks.longest == pytest.approx(0.026 + 0.2)
+    assert found.largest_queue == 26
+
+
+def test_a_group_collects_while_one_is_written_and_one_waits() -> None:
+    """A write takes 25 windows for 0.5 s; behind it 25, then as many as one write may take."""
+    found = wait([0.0] * 99, Station(200, 0.001, 0.5 / (25 * 201)), 30.0)
+    assert found.acks.p50 == pytest.approx(0.025 + 0.5 + 0.5)
+    assert found.acks.longest == pytest.approx(0.025 + 0.5 + 0.5 + 49 * 0.02)
 
 
 def test_a_large_window_is_a_write_of_its_own() -> None:
