@@ -14,6 +14,7 @@ from tests.center_windows import ip, window
 from wakizashi import wire
 from wakizashi.center.aggregate import aggregate
 from wakizashi.center.backend import Backend, Row
+from wakizashi.center.isolate import MAX_WRITES, isolate
 from wakizashi.center.metrics import Metrics
 from wakizashi.center.recovery import Recovery
 from wakizashi.center.repost import Repost
@@ -222,6 +223,16 @@ def refuse(text: str) -> Callable[[Sequence[StoredWindow]], None]:
     return script
 
 
+def refuse_probe(probe: str) -> Callable[[Sequence[StoredWindow]], None]:
+    """Refuse its records, but not its ledgers."""
+
+    def script(windows: Sequence[StoredWindow]) -> None:
+        if any(stored.records and stored.probe == probe for stored in windows):
+            raise Permanent(f"{probe} can't be stored")
+
+    return script
+
+
 def bad_window(number: int) -> Window:
     flows = tuple(Flow(0, Direction.OUT, ip(1), ip(n), 10, 1) for n in range(10, 20))
     return window(number, flows)
@@ -274,6 +285,41 @@ def test_everything_bad_costs_few_writes(tmp_path: Path) -> None:
         assert files(tmp_path / "bad") == 1
 
     asyncio.run(main())
+
+
+def test_good_windows_beside_many_bad_ones_are_stored(tmp_path: Path) -> None:
+    async def main() -> None:
+        backend = FakeBackend()
+        backend.script = refuse_probe("old")
+        flows = tuple(Flow(0, Direction.OUT, ip(1), ip(n), 10, 1) for n in range(100))
+        windows = [
+            window(n, flows if n % 10 == 0 else None, probe="old" if n % 10 == 0 else "vm-1")
+            for n in range(50)
+        ]
+        async with opened(backend, tmp_path) as (store, metrics):
+            outcomes = await submit(store, *windows)
+            assert {o.status for o in outcomes} == {Status.STORED}
+            assert backend.size == 45 * 100
+            quarantined = value(metrics, "points_quarantined_total")
+            assert 5 * 100 <= quarantined <= 5 * 101  # ledgers are fine, beside 64 bad points
+        assert backend.calls < 300
+        assert files(tmp_path / "bad") == 5
+
+    asyncio.run(main())
+
+
+def test_many_small_windows_that_are_all_bad_cost_a_bounded_number_of_writes() -> None:
+    calls = 0
+
+    def write(windows: Sequence[StoredWindow]) -> None:
+        nonlocal calls
+        calls += 1
+        raise Permanent("no")
+
+    windows = [aggregate(window(n)) for n in range(5_000)]
+    bad, count = isolate(write, windows, "no")
+    assert calls <= MAX_WRITES + 1
+    assert len(bad) == 5_000 and count == 10_000  # nothing counts as stored
 
 
 def test_restart_reposts_what_waits(tmp_path: Path) -> None:

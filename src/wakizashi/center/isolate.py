@@ -11,10 +11,12 @@ from wakizashi.errors import Permanent
 from wakizashi.model import StoredWindow
 
 MAX_SINGLE_POINTS = 64
-"""Bad points of one call that are told apart; after that a refused part is bad as a whole.
+"""Bad points of one call that are told apart; after that a refused window is bad as a whole.
 
 Else a measurement whose fields have another type would cost two requests a point.
 """
+MAX_WRITES = 1_000
+"""Writes of one call; after that a refused part is bad with all its windows, however many."""
 
 Isolated = dict[tuple[str, int], str]
 """The reason for each window, (probe, start_ms), that holds a bad point."""
@@ -63,19 +65,20 @@ def isolate(
         Retryable: the backend does not take anything now.
     """
     bad: Isolated = {}
-    count = 0
+    count = writes = 0
     stack: list[tuple[Sequence[StoredWindow], str]] = [(windows, reason)]
     while stack:
         part, why = stack.pop()
-        total = sum(points(window) for window in part)
-        if total <= 1 or count >= MAX_SINGLE_POINTS:
-            for window in part:
-                if points(window):
-                    bad[window.probe, window.start_ms] = why
+        full = [window for window in part if points(window)]
+        total = sum(map(points, full))
+        alone = total <= 1 or (len(full) == 1 and count >= MAX_SINGLE_POINTS)
+        if alone or writes >= MAX_WRITES:
+            bad |= {(window.probe, window.start_ms): why for window in full}
             count += total
             continue
-        for half in reversed(halves(part)):
+        for half in reversed(halves(full)):
             try:
+                writes += 1
                 write(half)
             except Permanent as error:
                 stack.append((half, str(error)))
