@@ -1,11 +1,13 @@
 """The Transmit handler on a real server, before a store that a test scripts."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
+import pytest
 
 from tests.center_windows import ip, window
 from wakizashi import wire
@@ -227,29 +229,54 @@ async def test_a_greedy_probe_does_not_starve_the_others() -> None:
         assert set(statuses(await greedy).values()) == {"STORED"}
 
 
+class Context:
+    """A call of a client that sends ``chunks`` and reads no ack."""
+
+    def __init__(self, chunks: Sequence[bytes]) -> None:
+        self.left = [grpc.aio.EOF, *reversed(chunks)]
+
+    async def read(self) -> Any:
+        await asyncio.sleep(0)
+        return self.left.pop()
+
+    async def write(self, ack: bytes) -> None:
+        """Is read by nobody."""
+
+    def peer(self) -> str:
+        return "a test"
+
+
+def handler(desk: Desk) -> Any:
+    method: Any = desk.ingest.handler().service(
+        type("Details", (), {"method": "/wakizashi.v1.TrafficCenter/Transmit"})()
+    )
+    return method.stream_stream
+
+
+@pytest.mark.parametrize("rounds", range(1, 16))
+async def test_a_client_that_goes_away_at_any_moment_leaves_nothing(rounds: int) -> None:
+    """What was submitted goes on; what was not gives its room back."""
+    desk = Desk()
+    chunks = [chunk for n in range(2) for chunk in wire.encode(large(n, 5_001))]
+    call = asyncio.create_task(handler(desk)(None, Context(chunks)))
+    for _ in range(rounds):
+        await asyncio.sleep(0)
+    call.cancel()
+    await asyncio.wait((call,))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    gc.collect()  # a coroutine that nobody waits for would tell
+    assert desk.value("bytes_in_flight") == 0 == desk.waiting
+    assert desk.value("calls") == 0
+    assert not desk.ingest.turn.locked()
+
+
 async def test_busy_calls_leave_the_event_loop_to_those_that_begin() -> None:
     """The server accepts one call a round of the loop, so no round may take long."""
     chunks = [chunk for n in range(10) for chunk in wire.encode(window(n))]
 
-    class Context:
-        def __init__(self) -> None:
-            self.left = [grpc.aio.EOF, *chunks]
-
-        async def read(self) -> Any:
-            await asyncio.sleep(0)
-            return self.left.pop()
-
-        async def write(self, ack: bytes) -> None:
-            """Is read by nobody."""
-
-        def peer(self) -> str:
-            return "a test"
-
     desk = Desk()
-    method: Any = desk.ingest.handler().service(
-        type("Details", (), {"method": "/wakizashi.v1.TrafficCenter/Transmit"})()
-    )
-    calls = [asyncio.create_task(method.stream_stream(None, Context())) for _ in range(20)]
+    calls = [asyncio.create_task(handler(desk)(None, Context(chunks))) for _ in range(20)]
     rounds: list[int] = []
     while not all(call.done() for call in calls):
         before = len(desk.submitted)

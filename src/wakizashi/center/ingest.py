@@ -200,14 +200,13 @@ class _Call:
         The window itself goes no further: its flows take much memory.
         """
         async with self._ingest.turn:
+            await asyncio.sleep(0)  # here, not behind: from submit on nothing may be cut off
             window = assembly.take()
             records = len(window.flows) if window else assembly.records
             limit = self._admission.check_records(records)
             if limit is not None:
                 raise _OverLimit(limit)
-            outcome = self._ingest.submit(window, assembly.raw) if window else None
-            await asyncio.sleep(0)
-            return outcome
+            return self._ingest.submit(window, assembly.raw) if window else None
 
     def _give_back(self) -> None:
         if self._room is not None:
