@@ -12,6 +12,7 @@ import pytest
 
 from tests.center_windows import ip, window
 from wakizashi import wire
+from wakizashi.center import repost as repost_module
 from wakizashi.center.aggregate import aggregate
 from wakizashi.center.backend import Backend, Row
 from wakizashi.center.isolate import MAX_WRITES, isolate
@@ -23,7 +24,7 @@ from wakizashi.center.writer import Writer
 from wakizashi.errors import Permanent, Retryable
 from wakizashi.filesystem import Filesystem
 from wakizashi.model import Direction, Flow, LedgerRecord, StoredWindow, TrafficRecord, Window
-from wakizashi.window_file import seal
+from wakizashi.window_file import Entry, seal
 
 Key = tuple[str, int, str, str]
 
@@ -377,6 +378,66 @@ def test_files_that_can_not_be_read_do_not_hold_up_the_others(
 
     monkeypatch.setattr(Filesystem, "read", read)
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("all_of_them", [False, True])
+def test_files_that_can_not_be_removed_do_not_hold_up_the_others(
+    all_of_them: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Sticky(Filesystem):
+        def remove(self, path: Path) -> None:
+            if path == oldest or (all_of_them and path in waiting):
+                raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+            super().remove(path)
+
+    async def main() -> None:
+        nonlocal oldest, waiting
+        recovery = Recovery(tmp_path, limit_bytes=2**20, filesystem=Sticky())
+        recovery.open()
+        recovery.save([(window(n), wire.encode(window(n))) for n in range(5)])
+        waiting = sorted(tmp_path.glob("*.window"))
+        oldest = waiting[0]
+        backend = FakeBackend()
+        writer = Writer(
+            backend,
+            Metrics(recovery),
+            longest_pause_seconds=1,
+            clock=Clock(),
+            random=lambda: 1.0,
+        )
+        repost = Repost(writer, recovery, interval_seconds=1, sleep=asyncio.sleep)
+        with pytest.raises(Retryable, match=f"{oldest.name}: Operation not permitted"):
+            await repost.once()
+        if all_of_them:  # it is the disk: not everything is posted again and again
+            assert sorted(tmp_path.glob("*.window")) == waiting and backend.size == 200
+        else:
+            assert list(tmp_path.glob("*.window")) == [oldest] and backend.size == 500
+        recovery.close()
+
+    oldest, waiting = tmp_path, [tmp_path]
+    monkeypatch.setattr(repost_module, "GROUP_POINTS", 2)  # a window is two
+    monkeypatch.setattr(repost_module, "MAX_FAULTS", 2)
+    asyncio.run(main())
+
+
+def test_repost_leaves_the_event_loop_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever saves holds the directory while the disk works."""
+    threads: set[threading.Thread] = set()
+    real = Recovery.waiting
+
+    def waiting(self: Recovery) -> list[Entry]:
+        threads.add(threading.current_thread())
+        return real(self)
+
+    async def main() -> None:
+        async with opened(FakeBackend(), tmp_path):
+            await until(lambda: bool(threads))
+
+    monkeypatch.setattr(Recovery, "waiting", waiting)
+    asyncio.run(main())
+    assert threading.main_thread() not in threads
 
 
 def test_repost_isolates_too(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ class Recovery:
         """Make a window durable in ``bad/``, for a person to look at.
 
         Raises:
-            Retryable: quota or disk; the window is not in the directory.
+            Retryable: quota or disk; the window is not in ``bad/``, but it may wait.
         """
         self.quarantine(
             self._directory.write(window.probe, window.start_ms, window.number, chunks), reason
@@ -83,13 +83,12 @@ class Recovery:
             self._directory.quarantine(entry, str(error))
             return None
 
-    def done(self, entries: Sequence[Entry]) -> None:
-        """Forget windows that are in the backend now."""
-        for entry in entries:
-            self._directory.remove(entry)
+    def done(self, entry: Entry) -> None:
+        """Forget a window that is in the backend now. Raises Retryable where the disk refuses."""
+        self._directory.remove(entry)
 
     def quarantine(self, entry: Entry, reason: str) -> None:
-        """Move a window to ``bad/``."""
+        """Move a window to ``bad/``. Raises as :meth:`done`."""
         self._directory.quarantine(entry, reason)
 
     def news_of_bad(self) -> list[tuple[str, str]]:

@@ -18,6 +18,9 @@ from wakizashi.model import StoredWindow
 from wakizashi.telemetry import Throttle
 from wakizashi.window_file import Entry
 
+MAX_FAULTS = 1_000
+"""Files of one round that may be in trouble; with more it is the disk, and the round ends."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -79,31 +82,34 @@ class Repost:
         Raises:
             Retryable: the backend or the disk would not go on; the files stay.
         """
-        waiting = self._recovery.waiting()
+        waiting = await asyncio.to_thread(self._recovery.waiting)
         waiting.reverse()
         done = 0
-        unreadable: list[Retryable] = []  # they must not hold up the others
-        while waiting:
-            entries, windows = await asyncio.to_thread(self._load, waiting, unreadable)
+        faults: list[Retryable] = []  # files of which the disk won't let go: they hold up no others
+        while waiting and len(faults) < MAX_FAULTS:
+            entries, windows = await asyncio.to_thread(self._load, waiting, faults)
             tell_bad(self._recovery)
             if not windows:  # nothing was written, so nothing is known of the backend
                 continue
             isolated = await self._writer.write(windows)
             for entry, stored in zip(entries, windows, strict=True):
                 reason = isolated.get((stored.probe, stored.start_ms))
-                if reason is not None:
-                    await asyncio.to_thread(self._recovery.quarantine, entry, reason)
-                else:
-                    await asyncio.to_thread(self._recovery.done, [entry])
-                    done += 1
+                try:
+                    if reason is not None:
+                        await asyncio.to_thread(self._recovery.quarantine, entry, reason)
+                    else:
+                        await asyncio.to_thread(self._recovery.done, entry)
+                        done += 1
+                except Retryable as error:
+                    faults.append(error)
             tell_bad(self._recovery)
         if done:
             _log.info("%d windows of recoverDir are in %s now", done, self._writer.describe)
-        for fault in unreadable:
+        for fault in faults:
             raise fault
 
     def _load(
-        self, waiting: list[Entry], unreadable: list[Retryable]
+        self, waiting: list[Entry], faults: list[Retryable]
     ) -> tuple[list[Entry], list[StoredWindow]]:
         """Take entries from the end of ``waiting`` until a write is full."""
         entries: list[Entry] = []
@@ -114,7 +120,7 @@ class Repost:
             try:
                 window = self._recovery.load(entry)
             except Retryable as error:
-                unreadable.append(error)
+                faults.append(error)
                 continue
             if window is not None:
                 entries.append(entry)
