@@ -153,6 +153,41 @@ def test_retry_keeps_the_window_and_waits_as_asked(
     assert side.waiting == []
 
 
+@pytest.mark.parametrize("fault", ["retry", "disk"])
+def test_window_that_never_goes_does_not_hold_up_the_others(
+    fault: str, tmp_path: Path, fake: tuple[FakeCenter, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One with more records than limits.recordsPerWindow, or a file that can't be moved."""
+    center, port = fake
+    monkeypatch.setattr(transmit, "BATCH_BYTES", 1)  # a window a call
+    side = Side(tmp_path, port)
+    oldest = side.dump.directory.pending()[0]
+    real = os.rename
+    if fault == "retry":
+        center.script = lambda chunk, _: (
+            ack(chunk, pb.WINDOW_STATUS_RETRY, reason="too large")
+            if chunk.start_unix_ms == 1000
+            else stored(chunk)
+        )
+    else:
+
+        def rename(source: Path, target: Path) -> None:
+            if source.name == oldest.name:
+                raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+            real(source, target)
+
+        monkeypatch.setattr(os, "rename", rename)
+    for _ in range(2):
+        with pytest.raises(Retryable, match="too large|Operation not permitted"):
+            side.transmitter.deliver()
+    assert side.waiting == [1000]
+    assert center.starts == [1000, 2000, 3000, 1000]
+    center.script = lambda chunk, _: stored(chunk)
+    monkeypatch.setattr(os, "rename", real)
+    side.transmitter.deliver()
+    assert side.waiting == []
+
+
 def test_rejected_window_lies_in_bad(tmp_path: Path, fake: tuple[FakeCenter, int]) -> None:
     center, port = fake
     center.script = lambda chunk, _: (

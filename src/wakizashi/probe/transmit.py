@@ -79,6 +79,8 @@ class Transmitter:
         self._channel_address = Address(b"", "")
         self._channel_until = 0.0
         self._not_before = 0.0
+        self._behind: set[Entry] = set()
+        """What did not go when it was tried: the others come first, else it may hold them up."""
         self._call: Any = None
         self._thread: threading.Thread | None = None
 
@@ -164,6 +166,8 @@ class Transmitter:
         """
         unreadable: dict[Entry, Retryable] = {}  # they must not hold up the others
         while entries := [e for e in self._dump.directory.pending() if e not in unreadable]:
+            self._behind.intersection_update(entries)
+            entries.sort(key=self._behind.__contains__)
             batch = self._read_batch(entries, unreadable)
             if batch:
                 self._send(batch)
@@ -250,6 +254,8 @@ class Transmitter:
                 if name not in waiting:
                     continue
                 entry = waiting[name]
+                if entry is not None:
+                    self._behind.add(entry)  # until it is out of the directory
                 if ack.status == pb.WINDOW_STATUS_STORED:
                     del waiting[name]
                     if entry is not None:
