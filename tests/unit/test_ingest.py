@@ -172,6 +172,19 @@ async def test_a_window_of_many_chunks_that_finds_no_room_has_one_ack() -> None:
         assert set(statuses(await desk.deliver(large(1, probe="vm-2"))).values()) == {"STORED"}
 
 
+async def test_chunks_that_are_larger_than_the_first_count_as_they_came() -> None:
+    async with opened() as desk:
+        desk.gate.clear()
+        flows = [Flow(0, Direction.OUT, ip(1), ip(2), 9, 1)] * 5_000
+        flows += [Flow(0, Direction.OUT, bytes(16), bytes(16), 9, 1)] * 5_000
+        mixed = window(0, tuple(flows))
+        delivery = asyncio.create_task(desk.deliver(mixed))
+        await desk.until_waiting(1)
+        assert desk.value("bytes_in_flight") == sum(map(len, wire.encode(mixed)))
+        desk.gate.set()
+        assert set(statuses(await delivery).values()) == {"STORED"}
+
+
 async def test_a_window_with_too_many_records_is_kept_by_its_probe() -> None:
     async with opened(recordsPerWindow=10_000) as desk:
         acks = await desk.deliver(window(0), large(1), large(2, 10_000), large(3, 10_001))

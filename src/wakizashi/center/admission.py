@@ -100,8 +100,14 @@ class Admission:
             return None
         return self._met("bytesInFlight", f"windows of {self._used} bytes are in progress")
 
+    def grow(self, probe: str, more: int) -> None:
+        """A window that is in turned out larger: it takes more room, whether or not there is any."""
+        windows, own = self._held[probe]
+        self._held[probe] = (windows, own + more)
+        self._used += more
+
     def leave(self, probe: str, size: int) -> None:
-        """Give back what :meth:`enter` took."""
+        """Give back what :meth:`enter` and :meth:`grow` took."""
         windows, own = self._held.pop(probe)
         if windows > 1:
             self._held[probe] = (windows - 1, own - size)

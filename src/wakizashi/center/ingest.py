@@ -153,6 +153,7 @@ class _Call:
                 if assembly.begun:
                     over = None
                     await self._enter(name[0], len(data) * assembly.begun)
+                self._grow(sum(map(len, assembly.raw)))
                 outcome = await self._take(assembly)
             except wire.InvalidWindow as error:
                 self._give_back()
@@ -207,6 +208,13 @@ class _Call:
             if limit is not None:
                 raise _OverLimit(limit)
             return self._ingest.submit(window, assembly.raw) if window else None
+
+    def _grow(self, came: int) -> None:
+        """The room was a guess from the first chunk: later ones may hold longer addresses."""
+        if self._room is not None and came > self._room[1]:
+            probe, size = self._room
+            self._admission.grow(probe, came - size)
+            self._room = (probe, came)
 
     def _give_back(self) -> None:
         if self._room is not None:
