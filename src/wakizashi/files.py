@@ -358,8 +358,8 @@ class WindowDirectory:
 
     def _forget(self, entry: Entry) -> None:
         with self._lock:
-            if self._entries.pop(entry.name, None):
-                self._used -= entry.size
+            if known := self._entries.pop(entry.name, None):
+                self._used -= known.size  # it may have been written again since
 
     def _move_to_bad(self, name: str, reason: str) -> None:
         folder = self.path / BAD

@@ -281,6 +281,14 @@ def test_a_rewrite_counts_once(tmp_path: Path) -> None:
     assert target.used_bytes == entry.size == (tmp_path / entry.name).stat().st_size
 
 
+def test_who_removes_it_by_an_earlier_entry_frees_what_it_had(tmp_path: Path) -> None:
+    target = directory(tmp_path)
+    earlier = put(target)
+    put(target, flows=5)
+    target.remove(earlier)
+    assert target.used_bytes == 0
+
+
 def test_a_failed_fsync_is_followed_by_a_new_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

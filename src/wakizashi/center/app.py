@@ -20,7 +20,7 @@ from wakizashi.center.metrics import Metrics
 from wakizashi.center.recovery import Recovery
 from wakizashi.center.series import SeriesWatch
 from wakizashi.center.store import Store
-from wakizashi.errors import Retryable, WakizashiError
+from wakizashi.errors import WakizashiError
 from wakizashi.lifecycle import STOP_SIGNALS, leave_at_once
 from wakizashi.telemetry import HealthServer
 
@@ -179,5 +179,5 @@ async def _check(backend: Backend) -> None:
     with contextlib.suppress(asyncio.CancelledError):
         try:
             await asyncio.to_thread(backend.check)
-        except (Retryable, WakizashiError) as error:
+        except WakizashiError as error:
             _log.warning("%s", error)

@@ -100,8 +100,9 @@ class Transmitter:
         self._wake.set()
         if self._thread is not None:
             self._thread.join(max(0.0, deadline - self._clock()))
-            if self._thread.is_alive() and self._call is not None:
-                self._call.cancel()
+            call = self._call
+            if self._thread.is_alive() and call is not None:
+                call.cancel()
                 self._thread.join(1.0)
 
     def _run(self) -> None:
