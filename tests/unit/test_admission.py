@@ -68,6 +68,42 @@ async def test_who_waits_longest_is_next_whatever_the_size() -> None:
     assert await small is None
 
 
+async def test_nobody_overtakes_those_who_wait() -> None:
+    room = admission()
+    assert await room.enter("a", 500) is None
+    large = asyncio.create_task(room.enter("large", 800))
+    await turn()
+    assert not room.has_room("small", 100)
+    room.leave("a", 500)
+    assert await large is None
+    assert room.has_room("small", 100)
+
+
+async def test_what_left_counts_no_longer_for_its_probe() -> None:
+    room = admission()
+    assert [await room.enter("a", 300) for _ in range(2)] == [None, None]
+    room.leave("a", 300)
+    assert room.has_room("a", 400)  # 300 are held, 700 are free
+    assert not room.has_room("a", 401)
+    room.grow("a", 100)
+    assert room.has_room("a", 200) and not room.has_room("a", 201)
+    assert room.has_room("b", 600) and not room.has_room("b", 601)
+    room.leave("a", 400)
+    assert room.has_room("a", 1_000)
+
+
+async def test_who_goes_away_does_not_hold_up_those_behind() -> None:
+    room = admission()
+    assert await room.enter("a", 500) is None
+    large = asyncio.create_task(room.enter("large", 800))
+    await turn()
+    small = asyncio.create_task(room.enter("small", 300))
+    await turn()
+    large.cancel()
+    await turn()
+    assert small.done() and await small is None
+
+
 async def test_who_does_not_get_room_in_time_is_to_come_again() -> None:
     metrics = Metrics()
     room = admission(wait=0.01, metrics=metrics)
@@ -179,3 +215,4 @@ async def test_room_is_never_exceeded_nor_lost(seed: int) -> None:
     assert not failed
     assert metrics.registry.get_sample_value("wakizashi_center_bytes_in_flight") == 0
     assert room.has_room("anyone", 1_000)
+    assert not room._held  # nor are the names of all probes that ever came

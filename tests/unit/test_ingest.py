@@ -11,6 +11,7 @@ import pytest
 
 from tests.center_windows import ip, window
 from wakizashi import wire
+from wakizashi.center import ingest
 from wakizashi.center.admission import Admission
 from wakizashi.center.config import Limits
 from wakizashi.center.ingest import Ingest
@@ -130,6 +131,24 @@ async def test_windows_that_come_while_stopping_are_to_be_delivered_again() -> N
         assert list(statuses(later).values()) == ["RETRY"]
 
 
+async def test_calls_that_are_held_open_end_when_the_center_stops(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ingest, "STOP_SECONDS", 0.1)
+    async with opened() as desk:
+        held = await sent(desk.call(), window(0))
+        assert await held.read()
+        desk.gate.clear()
+        await sent(held, window(1))
+        await desk.until_waiting(1)
+        desk.ingest.stop()
+        begun_later = await sent(desk.call(), window(2))
+        assert "STORED" not in statuses(await acks_of(begun_later)).values()
+        desk.gate.set()
+        assert statuses(await acks_of(held)) == {window(1).start_ms: "STORED"}
+        assert not desk.ingest._stops
+
+
 async def test_a_call_is_read_no_further_than_its_windows_have_room() -> None:
     async with opened(windowsPerProbe=3) as desk:
         desk.gate.clear()
@@ -243,9 +262,10 @@ async def test_a_greedy_probe_does_not_starve_the_others() -> None:
 
 
 class Context:
-    """A call of a client that sends ``chunks`` and reads no ack."""
+    """A call of a client that sends ``chunks``."""
 
     def __init__(self, chunks: Sequence[bytes]) -> None:
+        self.acks: list[bytes] = []
         self.left = [grpc.aio.EOF, *reversed(chunks)]
 
     async def read(self) -> Any:
@@ -253,7 +273,7 @@ class Context:
         return self.left.pop()
 
     async def write(self, ack: bytes) -> None:
-        """Is read by nobody."""
+        self.acks.append(ack)
 
     def peer(self) -> str:
         return "a test"
@@ -266,18 +286,22 @@ def handler(desk: Desk) -> Any:
     return method.stream_stream
 
 
-@pytest.mark.parametrize("rounds", range(1, 16))
+@pytest.mark.parametrize("rounds", range(1, 13))
 async def test_a_client_that_goes_away_at_any_moment_leaves_nothing(rounds: int) -> None:
     """What was submitted goes on; what was not gives its room back."""
     desk = Desk()
-    chunks = [chunk for n in range(2) for chunk in wire.encode(large(n, 5_001))]
-    call = asyncio.create_task(handler(desk)(None, Context(chunks)))
+    desk.gate.clear()
+    context = Context([chunk for n in range(2) for chunk in wire.encode(large(n, 5_001))])
+    call = asyncio.create_task(handler(desk)(None, context))
     for _ in range(rounds):
         await asyncio.sleep(0)
     call.cancel()
     await asyncio.wait((call,))
+    left = len(context.left)
+    desk.gate.set()
     for _ in range(20):
         await asyncio.sleep(0)
+    assert len(context.left) == left and not context.acks  # nobody is there any more
     gc.collect()  # a coroutine that nobody waits for would tell
     assert desk.value("bytes_in_flight") == 0 == desk.waiting
     assert desk.value("calls") == 0
