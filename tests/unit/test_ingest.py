@@ -217,6 +217,29 @@ async def test_a_window_with_too_many_records_is_kept_by_its_probe() -> None:
         assert reason.startswith("limits.recordsPerWindow: a window has 1")
 
 
+async def test_a_window_that_comes_again_in_the_same_call_has_a_word_of_its_own() -> None:
+    bad = pb.WindowChunk.FromString(wire.encode(window(1))[0])
+    bad.records[0].packets = 0
+    async with opened(recordsPerWindow=10_000) as desk:
+        call = await sent(desk.call(), large(1))
+        await call.write(bad.SerializeToString())
+        await call.done_writing()
+        assert [ack.status for ack in await acks_of(call)] == [
+            pb.WINDOW_STATUS_RETRY,
+            pb.WINDOW_STATUS_REJECTED,
+        ]
+
+
+async def test_the_word_on_what_comes_while_stopping_is_sent_before_the_call_ends() -> None:
+    desk = Desk()
+    desk.ingest.stop()
+    context = Context(wire.encode(window(0)))
+    await handler(desk)(None, context)
+    assert [pb.WindowAck.FromString(ack).status for ack in context.acks] == [
+        pb.WINDOW_STATUS_RETRY
+    ]
+
+
 async def test_calls_beyond_the_limit_are_answered_window_by_window() -> None:
     async with opened(calls=1) as desk:
         call = await sent(desk.call(), window(0))
@@ -240,8 +263,9 @@ async def test_a_call_that_breaks_off_gives_its_room_back() -> None:
         call = desk.call()
         await call.write(wire.encode(large(1))[0])
         await call.write(bad.SerializeToString())
-        await call.done_writing()
-        assert list(statuses(await acks_of(call)).values()) == ["REJECTED"]
+        await call.write(wire.encode(large(1))[2])  # has its word already
+        await sent(call, window(2), end=True)
+        assert list(statuses(await acks_of(call)).values()) == ["REJECTED", "STORED"]
         assert list(statuses(await desk.deliver(large(2))).values()) == ["STORED"]
 
 
@@ -273,6 +297,8 @@ class Context:
         return self.left.pop()
 
     async def write(self, ack: bytes) -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)
         self.acks.append(ack)
 
     def peer(self) -> str:

@@ -147,7 +147,6 @@ class _Call:
     async def _read_all(self, assembly: wire.Assembly) -> str | None:
         over: tuple[str, int] | None = None  # has its ack; what still comes of it is left alone
         while (data := await self._read()) is not None:
-            started = assembly.pending
             try:
                 name = assembly.read(data)
                 if assembly.begun:
@@ -159,7 +158,7 @@ class _Call:
                 self._give_back()
                 if assembly.name is None:
                     return f"{error}; is this a probe of this release?"
-                if assembly.name != over or started:
+                if assembly.name != over:
                     over = assembly.name
                     refused = self._ingest.refused(self._context.peer(), over, str(error))
                     await self._send(over, refused)
