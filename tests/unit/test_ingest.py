@@ -27,6 +27,8 @@ class Desk:
     def __init__(self, **limits: int) -> None:
         self.gate = asyncio.Event()
         self.gate.set()
+        self.gates: dict[int, asyncio.Event] = {}
+        """Of single windows, by number."""
         self.waiting = 0
         self.most = 0
         self.submitted: list[tuple[str, int]] = []
@@ -41,7 +43,7 @@ class Desk:
         self.submitted.append((window.probe, window.start_ms))
         self.waiting += 1
         self.most = max(self.most, self.waiting)
-        await self.gate.wait()
+        await self.gates.get(window.number, self.gate).wait()
         self.waiting -= 1
         return Outcome(Status.STORED)
 
@@ -157,6 +159,20 @@ async def test_a_call_is_read_no_further_than_its_windows_have_room() -> None:
         desk.gate.set()
         assert set(statuses(await delivery).values()) == {"STORED"}
         assert len(desk.submitted) == 20 and desk.most <= 3
+
+
+async def test_a_call_waits_until_enough_of_its_windows_are_stored() -> None:
+    async with opened(bytesInFlight=100_000) as desk:
+        desk.gates = {0: asyncio.Event(), 1: asyncio.Event()}
+        call = await sent(desk.call(), window(0), large(1, 1_500), large(2, 3_000), end=True)
+        await desk.until_waiting(2)
+        desk.gates[0].set()  # makes too little room for the third
+        first = pb.WindowAck.FromString(await call.read())
+        for _ in range(50):
+            await asyncio.sleep(0)
+        desk.gates[1].set()
+        acks = statuses([first, *await acks_of(call)])
+        assert list(acks.values()) == ["STORED"] * 3
 
 
 async def test_more_calls_of_one_probe_get_no_more_room() -> None:
