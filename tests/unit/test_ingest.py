@@ -251,9 +251,7 @@ async def test_the_word_on_what_comes_while_stopping_is_sent_before_the_call_end
     desk.ingest.stop()
     context = Context(wire.encode(window(0)))
     await handler(desk)(None, context)
-    assert [pb.WindowAck.FromString(ack).status for ack in context.acks] == [
-        pb.WINDOW_STATUS_RETRY
-    ]
+    assert [pb.WindowAck.FromString(ack).status for ack in context.acks] == [pb.WINDOW_STATUS_RETRY]
 
 
 async def test_calls_beyond_the_limit_are_answered_window_by_window() -> None:

@@ -91,6 +91,7 @@ async def opened(
     limit: int = 2**20,
     clock: Clock | None = None,
     interval: float = 3600,
+    group_seconds: float = 0.01,
 ) -> AsyncIterator[tuple[Store, Metrics]]:
     recovery = Recovery(folder, limit_bytes=limit) if folder else None
     if recovery:
@@ -101,7 +102,7 @@ async def opened(
         recovery,
         metrics,
         interval_seconds=interval,
-        group_seconds=0.01,
+        group_seconds=group_seconds,
         clock=clock or Clock(),
         random=lambda: 1.0,
     )
@@ -498,10 +499,50 @@ def test_no_ack_before_the_write_is_done() -> None:
     asyncio.run(main())
 
 
+def test_a_full_group_does_not_wait_for_more() -> None:
+    async def main() -> None:
+        flows = tuple(
+            Flow(0, Direction.OUT, ip(n % 250, n // 250), ip(1), 7, 1) for n in range(9_999)
+        )
+        async with opened(FakeBackend(), None, group_seconds=3600) as (store, _):
+            (outcome,) = await submit(store, window(0, flows))
+            assert outcome.status is Status.STORED
+            later = asyncio.create_task(submit(store, window(1)))
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert not later.done()  # the next one is not full
+        assert (await later)[0].status is Status.STORED
+
+    asyncio.run(main())
+
+
+def test_what_is_not_durable_at_the_deadline_is_to_come_again() -> None:
+    async def main() -> None:
+        backend, release = FakeBackend(), threading.Event()
+
+        def hold() -> None:
+            release.wait(10)
+
+        backend.after = hold
+        async with opened(backend, None) as (store, metrics):
+            in_flight = asyncio.create_task(submit(store, window(0)))
+            await until(lambda: bool(backend.groups))
+            collected = asyncio.create_task(submit(store, window(1)))
+            await asyncio.sleep(0)
+            await store.close(0.01)
+            for outcomes in (await in_flight, await collected):
+                assert [o.status for o in outcomes] == [Status.RETRY]
+                assert outcomes[0].retry_delay_ms >= 1_000
+            assert value(metrics, "windows_total", status="retry") == 2
+            release.set()
+
+    asyncio.run(main())
+
+
 def test_close_flushes_and_then_refuses() -> None:
     async def main() -> None:
         backend = FakeBackend()
-        async with opened(backend, None) as (store, _):
+        async with opened(backend, None, group_seconds=3600) as (store, _):
             task = asyncio.ensure_future(store.submit(window(0), wire.encode(window(0))))
             await asyncio.sleep(0)  # the task runs up to its first pause
             await store.close(5)
