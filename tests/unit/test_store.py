@@ -13,6 +13,7 @@ import pytest
 from tests.center_windows import ip, window
 from wakizashi import wire
 from wakizashi.center import repost as repost_module
+from wakizashi.center import store as store_module
 from wakizashi.center.aggregate import aggregate
 from wakizashi.center.backend import Backend, Row
 from wakizashi.center.isolate import MAX_WRITES, isolate
@@ -267,6 +268,39 @@ def test_a_bad_point_without_recovery_is_rejected() -> None:
     asyncio.run(main())
 
 
+def test_a_bad_window_that_the_disk_does_not_take_stays_with_its_probe(tmp_path: Path) -> None:
+    async def main() -> None:
+        backend = FakeBackend()
+        backend.script = refuse("10.0.0.13")
+        async with opened(backend, tmp_path, limit=1) as (store, _):
+            outcomes = await submit(store, window(0), bad_window(1))
+            assert [o.status for o in outcomes] == [Status.STORED, Status.RETRY]
+            assert "10.0.0.13 can't be stored; recoverLimit: " in outcomes[1].reason
+
+    asyncio.run(main())
+
+
+def test_a_large_window_leaves_the_event_loop_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[threading.Thread] = []
+
+    def watched(given: Window) -> StoredWindow:
+        threads.append(threading.current_thread())
+        return aggregate(given)
+
+    async def main() -> None:
+        flows = tuple(
+            Flow(0, Direction.OUT, ip(n % 250, n // 250), ip(1), 7, 1) for n in range(20_001)
+        )
+        backend = FakeBackend()
+        async with opened(backend, None) as (store, _):
+            (outcome,) = await submit(store, window(0, flows))
+        assert outcome.status is Status.STORED and backend.size == 7 * 20_001
+
+    monkeypatch.setattr(store_module, "aggregate", watched)
+    asyncio.run(main())
+    assert len(threads) == 1 and threads[0] is not threading.main_thread()
+
+
 def test_everything_bad_costs_few_writes(tmp_path: Path) -> None:
     async def main() -> None:
         backend = FakeBackend()
@@ -510,7 +544,8 @@ def test_a_full_group_does_not_wait_for_more() -> None:
             later = asyncio.create_task(submit(store, window(1)))
             for _ in range(20):
                 await asyncio.sleep(0)
-            assert not later.done()  # the next one is not full
+            assert not later.done() and not store._full.is_set()  # the next one is not full
+            assert [item.window.flows for item in store._items] == [()]  # they take much memory
         assert (await later)[0].status is Status.STORED
 
     asyncio.run(main())
