@@ -186,7 +186,7 @@ class Assembly:
         self._tags: Tags = ()
         self._devices: tuple[DeviceLedger, ...] = ()
         self._flows: list[Flow] = []
-        self._size = self._packets = 0
+        self._size = 0
 
     @property
     def pending(self) -> bool:
@@ -349,15 +349,13 @@ class Assembly:
         devices, _, sources, destinations, sizes, packets = zip(*flows, strict=True)
         lengths = list(map(len, sources))
         self._size += sum(sizes)
-        self._packets += sum(packets)
         if (
             max(devices) >= len(self._devices)
             or not _ADDRESS_LENGTHS.issuperset(lengths)
             or lengths != list(map(len, destinations))
             or min(packets) < 1
             or any(map(gt, packets, sizes))
-            or self._size > MAX_INTEGER
-            or self._packets > MAX_INTEGER
+            or self._size > MAX_INTEGER  # so the sum of the packets is not beyond it either
         ):
             raise self._fault(chunk)
         self._flows += flows
@@ -366,10 +364,9 @@ class Assembly:
         """The first record of ``chunk``, which holds a bad one, that breaks the contract."""
         devices = len(self._devices)
         size = sum(flow.size for flow in self._flows)
-        packets = sum(flow.packets for flow in self._flows)
         for position, record in enumerate(chunk.records):  # noqa: B007 - told below
             lengths = len(record.source), len(record.destination)
-            size, packets = size + record.size, packets + record.packets
+            size += record.size
             if (
                 record.device >= devices
                 or record.direction not in _DIRECTIONS
@@ -377,7 +374,6 @@ class Assembly:
                 or lengths[0] != lengths[1]
                 or not 0 < record.packets <= record.size
                 or size > MAX_INTEGER
-                or packets > MAX_INTEGER
             ):
                 break
         return InvalidWindow(
@@ -385,7 +381,7 @@ class Assembly:
             f"direction {record.direction}, addresses of {lengths[0]} and {lengths[1]} bytes, "
             f"size {record.size}, packets {record.packets}: not 0 <= device < {devices}, "
             "1 <= direction <= 4, 4 or 16 bytes each, 0 < packets <= size, "
-            f"sums of the window up to {MAX_INTEGER}"
+            f"size of the window up to {MAX_INTEGER}"
         )
 
 

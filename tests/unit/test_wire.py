@@ -343,6 +343,18 @@ def test_a_refused_later_chunk_takes_nothing_over_into_the_next_window() -> None
     assert [assembly.add(chunk) for chunk in (first, second, third)][-1] == window(MANY)
 
 
+def test_what_follows_a_refused_chunk_never_completes_its_window() -> None:
+    first, second, third = chunks(2 * wire.MAX_CHUNK_RECORDS + 1)
+    bad = pb.WindowChunk.FromString(second)
+    bad.records[7].packets = 0
+    assembly = wire.Assembly()
+    assert assembly.add(first) is None
+    for refused in (bad.SerializeToString(), third):
+        with pytest.raises(wire.InvalidWindow):
+            assembly.add(refused)
+        assert not assembly.pending
+
+
 def test_raw_holds_the_chunks_as_received() -> None:
     sent = chunks(MANY)
     assembly = wire.Assembly()
