@@ -3,6 +3,7 @@
 import pytest
 
 from tests.center_windows import START, ip, window
+from wakizashi.center import aggregate as module
 from wakizashi.center.aggregate import aggregate
 from wakizashi.model import DeviceLedger, Direction, Flow, Ledger, Tally, Window
 
@@ -25,6 +26,20 @@ def test_transit_through_a_device_without_address() -> None:
     flows = (Flow(0, Direction.TRANSIT, ip(8), ip(9), 10, 1),)
     bare = Window("p", START, START + 1, 0, (), (DeviceLedger("br0", b"", Ledger()),), flows)
     assert aggregate(bare).records[0].probeIP == "0.0.0.0"
+
+
+def test_ledgers_are_in_the_order_of_the_devices_names() -> None:
+    devices = tuple(DeviceLedger(name, b"", Ledger()) for name in ("eth1", "br0", "eth0"))
+    stored = aggregate(Window("p", START, START + 1, 0, (), devices, ()))
+    assert [ledger.device for ledger in stored.ledgers] == ["br0", "eth0", "eth1"]
+
+
+def test_the_texts_of_so_many_addresses_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MAX_TEXTS", 3)
+    texts = module._Texts()
+    for number in (1, 2, 3, 4, 1):
+        assert texts[ip(number)] == f"10.0.0.{number}"
+        assert len(texts) <= 3
 
 
 def test_flows_of_the_same_addresses_are_summed() -> None:

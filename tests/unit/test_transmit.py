@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
@@ -18,7 +19,7 @@ from wakizashi.errors import Retryable
 from wakizashi.filesystem import Filesystem
 from wakizashi.model import Window
 from wakizashi.probe import transmit
-from wakizashi.probe.addresses import REMEMBER_SECONDS, Center
+from wakizashi.probe.addresses import REMEMBER_SECONDS, Address, Center
 from wakizashi.probe.capture import Endpoint
 from wakizashi.probe.dump import Dump
 from wakizashi.probe.stats import ProbeStats
@@ -181,7 +182,7 @@ def test_window_that_never_goes_does_not_hold_up_the_others(
         with pytest.raises(Retryable, match="too large|Operation not permitted"):
             side.transmitter.deliver()
     assert side.waiting == [1000]
-    assert center.starts == [1000, 2000, 3000, 1000]
+    assert center.starts == [1000, 2000, 3000, 1000] and center.calls == 4
     center.script = lambda chunk, _: stored(chunk)
     monkeypatch.setattr(os, "rename", real)
     side.transmitter.deliver()
@@ -234,6 +235,7 @@ def test_call_that_ends_without_all_acks_is_no_success(
     with pytest.raises(Retryable, match="before it acknowledged"):
         side.transmitter.deliver()
     assert side.waiting == [2000, 3000]
+    assert side.transmitter._channel is None  # another one may lead to another center
 
 
 def test_ack_of_a_window_never_sent_changes_nothing(
@@ -460,3 +462,120 @@ def test_a_fleet_does_not_deliver_all_at_once(
     side.transmitter.stop(time.monotonic() + 5)
     assert spreads[0] == (0.0, 15.0)  # half of the window, once and for all
     assert spreads.count((0.0, 15.0)) == 1
+
+
+def test_each_window_waits_for_the_phase_and_what_was_postponed_as_long_as_asked(
+    tmp_path: Path, fake: tuple[FakeCenter, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float | None] = []
+    asked = [0.0, 112.0, 0.0]
+    monkeypatch.setattr("random.uniform", lambda low, high: 7.0)
+    side = Side(tmp_path, fake[1])
+    sending = side.transmitter
+
+    class Stopping(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            pauses.append(timeout)
+            if len(pauses) == 3:
+                self.set()
+            return self.is_set()
+
+    woken: list[bool] = []
+
+    def attempt() -> bool:
+        woken.append(sending._wake.is_set())
+        sending._not_before = asked.pop(0) if asked else 0.0
+        sending.wake()
+        return True
+
+    sending._stopping = Stopping()
+    sending._clock = lambda: 100.0
+    monkeypatch.setattr(sending, "deliver_with_retries", attempt)
+    sending.wake()
+    sending._run()
+    assert pauses == [7.0, 7.0, 12.0]
+    assert woken == [False, False, False, True]  # what came before an attempt is in it
+
+
+def test_at_the_end_the_delay_asked_for_is_not_waited_for(
+    tmp_path: Path, fake: tuple[FakeCenter, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    center, port = fake
+    center.script = lambda chunk, _: ack(
+        chunk, pb.WINDOW_STATUS_RETRY, reason="full", retry_delay_ms=60_000
+    )
+    monkeypatch.setattr(transmit, "BACKOFF_SECONDS", (0.0, 0.0))
+    side = Side(tmp_path, port, interval_seconds=60)
+    side.transmitter._retries = 3
+    side.transmitter._stopping.set()
+    side.transmitter._deadline = time.monotonic() + 30
+    assert side.transmitter.deliver_with_retries() is False
+    assert center.calls == 4
+
+
+def test_at_the_end_a_call_ends_with_the_deadline(
+    tmp_path: Path, fake: tuple[FakeCenter, int]
+) -> None:
+    center, port = fake
+
+    def hang(chunk: pb.WindowChunk, context: Any) -> pb.WindowAck | None:
+        while context.is_active():
+            time.sleep(0.02)
+        return None
+
+    center.script = hang
+    side = Side(tmp_path, port)
+    side.transmitter._deadline = time.monotonic() + 0.3
+    with pytest.raises(Retryable, match="no answer in time"):
+        side.transmitter.deliver()
+
+
+def test_a_batch_has_so_many_windows(
+    tmp_path: Path, fake: tuple[FakeCenter, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    center, port = fake
+    monkeypatch.setattr(transmit, "BATCH_WINDOWS", 2)
+    side = Side(tmp_path, port)
+    side.transmitter.deliver()
+    assert center.calls == 2 and side.waiting == []
+
+
+def test_a_center_that_fails_is_not_asked_at_another_address(
+    tmp_path: Path, fake: tuple[FakeCenter, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    center, port = fake
+    center.script = lambda _, context: context.abort(grpc.StatusCode.INTERNAL, "broken")
+    side = Side(tmp_path, port)
+    twice = [Address(bytes((127, 0, 0, n)), f"ipv4:127.0.0.1:{port}") for n in (1, 2)]
+    monkeypatch.setattr(side.transmitter._center, "resolve", lambda: twice)
+    with pytest.raises(Retryable, match="INTERNAL: broken"):
+        side.transmitter.deliver()
+    assert center.calls == 1
+
+
+@pytest.mark.parametrize(("asked_ms", "seconds"), [(0, 0.0), (4_000, 6.0), (86_400_000, 45.0)])
+def test_the_longest_delay_asked_for_counts_up_to_a_windows_length_and_half_more(
+    asked_ms: int,
+    seconds: float,
+    tmp_path: Path,
+    fake: tuple[FakeCenter, int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    center, port = fake
+    center.script = lambda chunk, _: ack(
+        chunk,
+        pb.WINDOW_STATUS_RETRY,
+        reason="full",
+        retry_delay_ms=asked_ms if chunk.start_unix_ms == 1000 else 0,
+    )
+    monkeypatch.setattr("random.uniform", lambda low, high: high)
+    side = Side(tmp_path, port, interval_seconds=30)
+    side.transmitter._clock = lambda: 1_000.0
+    with pytest.raises(Retryable, match="full"):
+        side.transmitter.deliver()
+    assert side.transmitter._not_before == 1_000.0 + seconds
+    side.transmitter._retries = 3
+    monkeypatch.setattr(transmit, "BACKOFF_SECONDS", (0.0, 0.0))
+    before = center.calls
+    assert side.transmitter.deliver_with_retries() is False
+    assert center.calls - before == (4 if seconds == 0 else 1)  # no retry within the delay
