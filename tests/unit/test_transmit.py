@@ -187,6 +187,9 @@ def test_window_that_never_goes_does_not_hold_up_the_others(
     monkeypatch.setattr(os, "rename", real)
     side.transmitter.deliver()
     assert side.waiting == []
+    side.dump.save(Window("p", 4000, 4500, 4, (), (), ()))
+    side.transmitter.deliver()
+    assert len(side.transmitter._behind) == 1  # not all that ever went
 
 
 def test_rejected_window_lies_in_bad(tmp_path: Path, fake: tuple[FakeCenter, int]) -> None:
@@ -363,6 +366,7 @@ def test_thread_delivers_at_the_end_within_the_deadline(
     side = Side(tmp_path, port)
     side.transmitter.start()
     side.transmitter.stop(time.monotonic() + 5.0)
+    assert side.transmitter._thread is not None and not side.transmitter._thread.is_alive()
     assert side.waiting == []
     assert sorted(set(center.starts)) == [1000, 2000, 3000]
 
@@ -530,6 +534,26 @@ def test_at_the_end_a_call_ends_with_the_deadline(
         side.transmitter.deliver()
 
 
+def test_after_the_deadline_nothing_is_sent(tmp_path: Path, fake: tuple[FakeCenter, int]) -> None:
+    center, port = fake
+    side = Side(tmp_path, port)
+    side.transmitter._deadline = time.monotonic()
+    assert side.transmitter.deliver_with_retries() is False
+    assert center.calls == 0
+
+
+def test_a_last_window_that_nobody_saved_and_the_center_refuses_is_not_delivered(
+    tmp_path: Path, fake: tuple[FakeCenter, int]
+) -> None:
+    center, port = fake
+    center.script = lambda chunk, _: ack(chunk, pb.WINDOW_STATUS_REJECTED, reason="no")
+    side = Side(tmp_path, port)
+    last = wire.encode(Window("p", 4000, 4500, 4, (), (), ()))
+    assert side.transmitter.deliver_unsaved(last) is False
+    center.script = lambda chunk, _: stored(chunk)
+    assert side.transmitter.deliver_unsaved(last) is True
+
+
 def test_a_batch_has_so_many_windows(
     tmp_path: Path, fake: tuple[FakeCenter, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -550,7 +574,7 @@ def test_a_center_that_fails_is_not_asked_at_another_address(
     monkeypatch.setattr(side.transmitter._center, "resolve", lambda: twice)
     with pytest.raises(Retryable, match="INTERNAL: broken"):
         side.transmitter.deliver()
-    assert center.calls == 1
+    assert center.calls == 1 and side.transmitter._channel is None
 
 
 @pytest.mark.parametrize(("asked_ms", "seconds"), [(0, 0.0), (4_000, 6.0), (86_400_000, 45.0)])
