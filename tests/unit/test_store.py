@@ -574,6 +574,24 @@ def test_what_is_not_durable_at_the_deadline_is_to_come_again() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("rounds", range(12))
+def test_every_window_has_its_word_whenever_the_center_stops(rounds: int) -> None:
+    async def main() -> None:
+        flows = tuple(
+            Flow(0, Direction.OUT, ip(1), ip(n % 250, n // 250), 7, 1) for n in range(9_999)
+        )
+        async with opened(FakeBackend(), None, group_seconds=3600) as (store, _):
+            waiting = asyncio.create_task(submit(store, window(0, flows)))
+            for _ in range(rounds):
+                await asyncio.sleep(0)
+            await store.close(0)
+            async with asyncio.timeout(5):
+                (outcome,) = await waiting
+            assert outcome.status in (Status.STORED, Status.RETRY)
+
+    asyncio.run(main())
+
+
 def test_close_flushes_and_then_refuses() -> None:
     async def main() -> None:
         backend = FakeBackend()
