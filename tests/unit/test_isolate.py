@@ -20,7 +20,11 @@ def stored(number: int, records: int, ledgers: int) -> StoredWindow:
 
 
 def all_points(windows: Sequence[StoredWindow]) -> list[TrafficRecord | LedgerRecord]:
-    return [point for each in windows for point in (*each.records, *each.ledgers)]
+    made: list[TrafficRecord | LedgerRecord] = []
+    for each in windows:
+        made += each.records
+        made += each.ledgers
+    return made
 
 
 WINDOWS = [stored(0, 5, 3), stored(1, 0, 0), stored(2, 0, 4), stored(3, 10, 2)]

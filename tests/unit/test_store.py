@@ -419,6 +419,8 @@ def test_files_that_can_not_be_read_do_not_hold_up_the_others(
 def test_files_that_can_not_be_removed_do_not_hold_up_the_others(
     all_of_them: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    oldest, waiting = tmp_path, [tmp_path]
+
     class Sticky(Filesystem):
         def remove(self, path: Path) -> None:
             if path == oldest or (all_of_them and path in waiting):
@@ -449,7 +451,6 @@ def test_files_that_can_not_be_removed_do_not_hold_up_the_others(
             assert list(tmp_path.glob("*.window")) == [oldest] and backend.size == 500
         recovery.close()
 
-    oldest, waiting = tmp_path, [tmp_path]
     monkeypatch.setattr(repost_module, "GROUP_POINTS", 2)  # a window is two
     monkeypatch.setattr(repost_module, "MAX_FAULTS", 2)
     asyncio.run(main())
