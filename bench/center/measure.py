@@ -3,7 +3,8 @@
 A run: the database starts in a new folder, the center starts, all probes
 connect; **then** the clocks are read, the windows are delivered, the clocks are
 read again; then the center ends, and the database writes out what it has. The
-center has a CPU for itself; probes and database share the others.
+center has a CPU, and the database the others; the probes are with the center, or
+where there is no database process on the others.
 
 A series is interleaved: every repetition runs all cases, in a new order.
 """
@@ -151,7 +152,8 @@ def _deliver(
     folder: Path,
 ) -> Run:
     rss_start, _ = process.memory()
-    with fleet(order, folder, where.others) as load:
+    # A database has its CPUs to itself, as it has when the bare client posts to it.
+    with fleet(order, folder, where.center if store else where.others) as load:
         rss_connected, _ = process.memory()
         center_before = process.cpu_seconds()
         store_before = store.cpu_seconds() if store else 0.0

@@ -23,7 +23,7 @@ USUAL_FILES = 1_024
 
 @dataclass(frozen=True, slots=True)
 class Cpus:
-    """Who runs where: the center alone on one CPU, all else on the others."""
+    """Who runs where: the center on one CPU, a database on the others."""
 
     center: frozenset[int]
     others: frozenset[int]

@@ -50,9 +50,10 @@ def _intro(results: Results) -> str:
     return (
         "# What it costs to store a record\n\n"
         "Made by `make bench-center`; do not edit. Probes, center and database are processes on one "
-        "machine and speak over loopback; the center has one CPU for itself "
-        f"({settings.get('center_cpus')}), probes and database share the others "
-        f"({settings.get('other_cpus')}). About {settings.get('records'):,} records a run, a fifth for "
+        "machine and speak over loopback; the center has one CPU "
+        f"({settings.get('center_cpus')}), a database process the others "
+        f"({settings.get('other_cpus')}); the probes share the center's where there is one, and "
+        f"are on the others where not. About {settings.get('records'):,} records a run, a fifth for "
         f"one probe with small windows, a window a probe at least; {settings.get('repetitions')} repetitions, interleaved; "
         "medians, and where there are several the lowest and highest value in brackets. Each run "
         "has a database of its own, empty at first.\n\n"

@@ -1,6 +1,6 @@
 """From runs to figures: median and spread over the repetitions of each case.
 
-- **records/s**: by the clock, with one center that has one CPU for itself.
+- **records/s**: by the clock, with one center on one CPU.
 - **records per CPU second**: by the CPU time of the center's process (user and
   system, all threads): what one core does, whatever the database waits for.
 """

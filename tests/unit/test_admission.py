@@ -17,7 +17,7 @@ def admission(
         Limits(bytesInFlight=size, **limits),
         metrics or Metrics(),
         wait_seconds=wait,
-        random=lambda low, high: high,
+        clock=lambda: 1_000.0,
     )
 
 
@@ -110,7 +110,6 @@ async def test_who_does_not_get_room_in_time_is_to_come_again() -> None:
     assert await room.enter("a", 1_000) is None
     reason = await room.enter("b", 10)
     assert reason == "limits.bytesInFlight: windows of 1000 bytes are in progress; it is 1000"
-    assert room.retry_delay_ms() == 6_000
     met = metrics.registry.get_sample_value(
         "wakizashi_center_limits_met_total", {"limit": "bytesInFlight"}
     )
@@ -216,3 +215,15 @@ async def test_room_is_never_exceeded_nor_lost(seed: int) -> None:
     assert metrics.registry.get_sample_value("wakizashi_center_bytes_in_flight") == 0
     assert room.has_room("anyone", 1_000)
     assert not room._held  # nor are the names of all probes that ever came
+
+
+def test_those_that_are_to_come_again_come_one_after_another() -> None:
+    now = 1_000.0
+    room = Admission(Limits(), Metrics(), clock=lambda: now)
+    delays = [room.retry_delay_ms() for _ in range(1_000)]
+    assert delays[:3] == [2_000, 2_005, 2_010]
+    assert delays[-1] == 2_000 + 999 * 5  # 200 a second
+    now += 4.0
+    assert room.retry_delay_ms() == 3_000
+    now += 60.0
+    assert room.retry_delay_ms() == 2_000

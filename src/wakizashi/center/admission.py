@@ -12,7 +12,7 @@ Hahne, IEEE/ACM Transactions on Networking 6(2), 1998).
 """
 
 import asyncio
-import random as random_module
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from wakizashi.center.config import Limits
 from wakizashi.center.metrics import Metrics
 
-WAIT_SECONDS = 5.0
+WAIT_SECONDS = 10.0
 """How long a window waits for room before it is to come again; a probe waits 30 s at least."""
-RETRY_SECONDS = (2.0, 6.0)
-"""When it is to come again: spread, so that not all come back at once."""
+RETRY_SECONDS = 2.0
+RETRIES_A_SECOND = 200.0
+"""Those that are to come again come one after another, after ``RETRY_SECONDS`` at the earliest."""
 
 
 @dataclass(slots=True)
@@ -38,7 +39,7 @@ class Admission:
 
     Args:
         limits: ``limits`` of the configuration.
-        random: a number between two others.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -47,12 +48,13 @@ class Admission:
         metrics: Metrics,
         *,
         wait_seconds: float = WAIT_SECONDS,
-        random: Callable[[float, float], float] = random_module.uniform,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limits = limits
         self._metrics = metrics
         self._wait_seconds = wait_seconds
-        self._random = random
+        self._clock = clock
+        self._next_retry = 0.0
         self._used = 0
         self._calls = 0
         self._held: dict[str, tuple[int, int]] = {}
@@ -122,7 +124,9 @@ class Admission:
 
     def retry_delay_ms(self) -> int:
         """When a window that found no room is to come again."""
-        return int(1000 * self._random(*RETRY_SECONDS))
+        now = self._clock()
+        self._next_retry = max(self._next_retry + 1 / RETRIES_A_SECOND, now + RETRY_SECONDS)
+        return round(1000 * (self._next_retry - now))
 
     def _met(self, limit: str, what: str) -> str:
         self._metrics.limits.labels(limit).inc()

@@ -58,7 +58,7 @@ else:  # so that a new backend is one new file
 class Limits(Section):
     """``limits``: how much is taken in at a time; what is beyond is to be delivered again."""
 
-    bytesInFlight: Size = 32 * 2**20
+    bytesInFlight: Size = 8 * 2**20
     calls: Annotated[int, Field(ge=1)] = 4_096
     windowsPerProbe: Annotated[int, Field(ge=1)] = 32
     recordsPerWindow: Annotated[int, Field(ge=1)] = MAX_WINDOW_RECORDS
