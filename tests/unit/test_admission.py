@@ -109,7 +109,10 @@ async def test_who_does_not_get_room_in_time_is_to_come_again() -> None:
     room = admission(wait=0.01, metrics=metrics)
     assert await room.enter("a", 1_000) is None
     reason = await room.enter("b", 10)
-    assert reason == "limits.bytesInFlight: windows of 1000 bytes are in progress; it is 1000"
+    assert reason == (
+        "limits.bytesInFlight: windows of 1000 bytes are in progress, with room for 1000 now; "
+        "it is 1000"
+    )
     met = metrics.registry.get_sample_value(
         "wakizashi_center_limits_met_total", {"limit": "bytesInFlight"}
     )
@@ -227,3 +230,21 @@ def test_those_that_are_to_come_again_come_one_after_another() -> None:
     assert room.retry_delay_ms() == 3_000
     now += 60.0
     assert room.retry_delay_ms() == 2_000
+
+
+async def test_a_slow_database_gets_no_more_than_it_works_off_in_time() -> None:
+    room = admission(size=8 * 2**20)
+    for number in range(6):
+        assert await room.enter(f"p{number}", 2**20) is None
+    room.acked(10.0)  # 6 MiB in 10 s: 3 MiB in 5 s
+    for number in range(4):
+        room.leave(f"p{number}", 2**20)
+    assert room.has_room("q", 2**20) and not room.has_room("q", 2**20 + 1)
+    room.acked(1_000.0)  # never less than a database needs to be busy
+    room.leave("p4", 2**20)
+    room.leave("p5", 2**20)
+    assert await room.enter("p", 1) is None
+    assert room.has_room("q", 2**20 - 1) and not room.has_room("q", 2**20)
+    assert await room.enter("q", 2**20 - 1) is None
+    room.acked(0.1)  # it is quick again: 50 MiB in 5 s, but no more than the limit
+    assert room.has_room("r", 7 * 2**20) and not room.has_room("r", 7 * 2**20 + 1)

@@ -361,3 +361,11 @@ async def test_busy_calls_leave_the_event_loop_to_those_that_begin() -> None:
         rounds.append(len(desk.submitted) - before)
     assert sum(rounds) == len(desk.submitted) == 200
     assert max(rounds) == 1
+
+
+async def test_admission_learns_how_long_windows_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with opened() as desk:
+        seen: list[float] = []
+        monkeypatch.setattr(desk.ingest.admission, "acked", seen.append)
+        await desk.deliver(window(0), window(1))
+        assert len(seen) == 2 and all(0 < seconds < 20 for seconds in seen)

@@ -8,7 +8,8 @@ The room is one buffer that all probes share. A probe that holds nothing gets
 its turn in the order of arrival; one that holds windows already may hold as
 much as is left free and no more. So a greedy probe alone gets half of the
 buffer, and the others always find room (dynamic thresholds: Choudhury and
-Hahne, IEEE/ACM Transactions on Networking 6(2), 1998).
+Hahne, IEEE/ACM Transactions on Networking 6(2), 1998). Where windows take long the
+buffer is smaller, so that they are acknowledged before a probe gives up its call.
 """
 
 import asyncio
@@ -22,6 +23,10 @@ from wakizashi.center.metrics import Metrics
 
 WAIT_SECONDS = 10.0
 """How long a window waits for room before it is to come again; a probe waits 30 s at least."""
+QUEUE_SECONDS = 5.0
+"""As much is in progress as is worked off in this time; with the wait far from 30 s."""
+LEAST_BYTES = 2**20
+"""But this much in any case: less would let a database wait."""
 RETRY_SECONDS = 2.0
 RETRIES_A_SECOND = 200.0
 """Those that are to come again come one after another, after ``RETRY_SECONDS`` at the earliest."""
@@ -55,6 +60,7 @@ class Admission:
         self._wait_seconds = wait_seconds
         self._clock = clock
         self._next_retry = 0.0
+        self._most = limits.bytesInFlight
         self._used = 0
         self._calls = 0
         self._held: dict[str, tuple[int, int]] = {}
@@ -85,7 +91,7 @@ class Admission:
         windows, own = self._held.get(probe, (0, 0))
         if windows >= self._limits.windowsPerProbe:
             return False
-        return not self._used or size + own <= self._limits.bytesInFlight - self._used
+        return not self._used or size + own <= self._most - self._used
 
     async def enter(self, probe: str, size: int) -> str | None:
         """Take room for a window, :meth:`leave` gives it back; the limit met if there is none.
@@ -100,7 +106,8 @@ class Admission:
             return self._met("windowsPerProbe", f"{windows} windows of {probe} are in progress")
         if not windows and await self._turn(probe, size):
             return None
-        return self._met("bytesInFlight", f"windows of {self._used} bytes are in progress")
+        what = f"windows of {self._used} bytes are in progress, with room for {self._most} now"
+        return self._met("bytesInFlight", what)
 
     def grow(self, probe: str, more: int) -> None:
         """A window that is in turned out larger: it takes more room, whether or not there is any."""
@@ -115,6 +122,14 @@ class Admission:
             self._held[probe] = (windows - 1, own - size)
         self._used -= size
         self._serve()
+
+    def acked(self, seconds: float) -> None:
+        """A window had its word ``seconds`` after it was complete: how much may be in progress?
+
+        What is in progress, by the time it takes, is the rate (Little's law).
+        """
+        worked_off = int(self._used * QUEUE_SECONDS / max(seconds, 0.001))
+        self._most = min(self._limits.bytesInFlight, max(LEAST_BYTES, worked_off))
 
     def check_records(self, records: int) -> str | None:
         """The limit that a window of so many records meets, if it does."""

@@ -8,6 +8,7 @@ probe. Nothing that a client sends may raise out of here or leave a traceback.
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -223,8 +224,10 @@ class _Call:
     async def _deliver(
         self, name: tuple[str, int], outcome: Awaitable[Outcome], room: tuple[str, int]
     ) -> None:
+        begun = time.monotonic()
         try:
             word = await outcome
+            self._admission.acked(time.monotonic() - begun)
         finally:
             self._admission.leave(*room)
         await self._send(name, word)
