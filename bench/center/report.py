@@ -3,7 +3,7 @@
 from bench.capture.summary import Figure
 from bench.center.results import BACKENDS, LINES, NOTHING, Fleet, Results
 from bench.center.servers import SETTINGS
-from bench.center.summary import DirectRow, Row, direct_rows, rows
+from bench.center.summary import DirectRow, Row, direct_rows, find, rows
 
 NAMES = {
     NOTHING: "nothing",
@@ -56,7 +56,8 @@ def _intro(results: Results) -> str:
         f"are on the others where not. About {settings.get('records'):,} records a run, a fifth for "
         f"one probe with small windows, a window a probe at least; {settings.get('repetitions')} repetitions, interleaved; "
         "medians, and where there are several the lowest and highest value in brackets. Each run "
-        "has a database of its own, empty at first.\n\n"
+        f"has a database of its own, empty at first. {settings.get('remark', '')}".rstrip()
+        + "\n\n"
         "- **records/s**: by the clock, from the first window sent to the last ack.\n"
         "- **a CPU second**: records by CPU seconds of the center's process: what one core does. "
         "**center µs** is the same for one record.\n"
@@ -105,29 +106,34 @@ def _direct(results: Results, table: list[Row]) -> str:
     return (
         "## The same points from a bare HTTP client\n\n"
         "Ready-made lines, 10,000 a request, connections kept; the client has the center's CPU. "
-        "*Center* is the center's rate above, with 100 probes and 200 records a window.\n\n"
-        "| database | in flight | points/s | of it the center | database µs | p50 ms | p99 ms |\n"
-        "|---|---:|---:|---:|---:|---:|---:|\n" + "".join(lines)
+        "*Center* is the part of it that the center's records above come to: with 1 probe and 5,000 "
+        "records a window, and with 100 probes and 200, where a call for each window costs the "
+        "center most of its CPU, which the probes share.\n\n"
+        "| database | in flight | points/s | center, 5,000 | center, 200 | database µs | p50 ms | p99 ms |\n"
+        "|---|---:|---:|---:|---:|---:|---:|---:|\n" + "".join(lines)
     )
 
 
 def _direct_line(row: DirectRow, table: list[Row]) -> str:
     start = f"| {NAMES[row.backend]} | {row.in_flight} |"
     if row.rate is None:
-        return f"{start} {_cell('; '.join(row.faults))} | | | | |\n"
-    ours = next(
-        (r for r in table if (r.case.backend, r.case.probes, r.case.records) == (row.backend, 100, 200)),
-        None,
-    )  # fmt: skip
-    share = f"{100 * ours.rate.median / row.rate.median:.0f} %" if ours and ours.rate else "–"
+        return f"{start} {_cell('; '.join(row.faults))} | | | | | |\n"
     cells = [
         _whole(row.rate),
-        share,
+        _part(row, find(table, row.backend, 1, 5_000)),
+        _part(row, find(table, row.backend, 100, 200)),
         _number(row.database_micros),
         _millis(row.p50),
         _millis(row.p99),
     ]
     return f"{start} {' | '.join(cells)} |\n"
+
+
+def _part(row: DirectRow, ours: Row | None) -> str:
+    """Of a bare client's rate."""
+    if ours is None or ours.rate is None or row.rate is None:
+        return "–"
+    return f"{100 * ours.rate.median / row.rate.median:.0f} %"
 
 
 def _bytes(table: list[Row]) -> str:
