@@ -231,7 +231,7 @@ def test_the_table_shows_every_case_and_every_failure() -> None:
     assert "| InfluxDB 1.x | 100,000 | 250,000 | 4.00 | 6.00 |" in text
     assert r"| Redis | not available: no \| such backend |" in text
     assert "(7 asked to come again)" in text
-    assert "| InfluxDB 1.x | 1 | 200,000 | 50 % | 5.50 | 100 | 200 |" in text
+    assert "| InfluxDB 1.x | 1 | 200,000 | – | 50 % | 5.50 | 100 | 200 |" in text
     assert "| InfluxDB 1.x | 2 | answers 500 |" in text
     assert "| SQLite | 100 | 200 | 50 | 77.0 | – |" in text
     assert (
