@@ -279,7 +279,10 @@ def test_device_comes_and_goes(
                     sender.send(frame)
         finally:
             ip(f"link del {name}a")
-        started[0].until(f"device {name}a is gone")
+        until(
+            lambda: log.read_text().count(f"device {name}a is gone") == time_round,
+            "the probe to let go of the device",
+        )
     assert started[0].stop() == 0
     # both ends are watched: each packet is seen on two devices
     assert sum(taker.windows.values()) == 2 * 2 * 7 * len(frame)

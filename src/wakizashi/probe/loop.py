@@ -258,7 +258,8 @@ class Probe:
         answers = [
             key.data()
             for key, _ in selector.select(min(timeout, rest) if rest > 0 else timeout)
-            if key.fd in selector.get_map()  # one before may have closed it
+            # One before may have closed it, and the next one opened may have its number.
+            if selector.get_map().get(key.fd) is key
         ]
         if False in answers and True not in answers:  # taps were pumped until they were empty
             self._rest_until = time.monotonic() + self._engine.rest_seconds

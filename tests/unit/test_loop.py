@@ -1,0 +1,50 @@
+"""The capture loop: what is ready at the same moment."""
+
+import os
+import selectors
+from pathlib import Path
+
+from tests.unit.test_app import FakeEngine, FakeNetlink
+from wakizashi.probe.config import ProbeConfig
+from wakizashi.probe.dump import Dump
+from wakizashi.probe.loop import Probe
+from wakizashi.probe.stats import ProbeStats
+
+
+def test_a_tap_that_was_closed_is_left_alone_though_a_new_one_has_its_number(
+    tmp_path: Path,
+) -> None:
+    """A device goes and another one comes in the same news, while packets of the first wait."""
+    stats = ProbeStats()
+    dump = Dump(tmp_path / "dump", limit_bytes=10**6, auto_clear=True, stats=stats)
+    dump.open()
+    netlink = FakeNetlink()
+    config = ProbeConfig(dumpDir=tmp_path / "dump")
+    probe = Probe(config, FakeEngine(), dump, netlink, stats, on_window=lambda: None)
+    heard: list[str] = []
+    news, old = os.pipe(), os.pipe()
+
+    def say(what: str) -> bool:
+        heard.append(what)
+        return True
+
+    def look() -> bool:
+        os.read(news[0], 1)
+        probe._selector.unregister(old[0])
+        read, write = os.pipe()
+        os.write(write, b"x")
+        os.dup2(read, old[0])  # closes the old one, and gives its number to the new one
+        os.close(read)
+        probe._selector.register(old[0], selectors.EVENT_READ, lambda: say("new"))
+        return say("news")
+
+    probe._selector.register(news[0], selectors.EVENT_READ, look)
+    probe._selector.register(old[0], selectors.EVENT_READ, lambda: say("old"))
+    os.write(news[1], b"x")
+    os.write(old[1], b"x")
+    probe.step(0.0)
+    assert heard == ["news"]
+    probe.step(0.0)
+    assert heard == ["news", "new"]
+    netlink.close()
+    dump.directory.close()
