@@ -300,9 +300,11 @@ def _influxd_paused(world: World, what: Strike, chance: random.Random) -> None:
 
 
 def _influxd_disk_full(world: World, what: Strike, chance: random.Random) -> None:
+    """InfluxDB 1.x says no until it is restarted, also when there is room again."""
     with _running(world.influx):
         with _full(world.influx.disk):
             world.hold(what.seconds)
+        world.influx.end(signal.SIGTERM)
 
 
 def _password_wrong(world: World, what: Strike, chance: random.Random) -> None:

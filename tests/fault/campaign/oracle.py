@@ -79,6 +79,8 @@ def _judge_probe(stored: Stored, account: Account, verdict: Verdict, *, recreate
     host = account.host
     ledgers = [row for row in stored.ledgers.values() if row["probe"] == host]
     numbers = _numbers(host, ledgers, verdict)
+    if not any(row["device"] == TO_CENTER and row["own_bytes"] for row in ledgers):
+        verdict.findings.append(f"{host}: nothing of its own passed {TO_CENTER}")
     lives = account.lives
     traffic: dict[int, dict[Pair, list[int]]] = defaultdict(lambda: defaultdict(lambda: [0, 0]))
     for row in stored.traffic.values():
@@ -190,8 +192,6 @@ def _judge_ledger(
                     verdict.findings.append(f"{where}: {device}: {value} {unit} {name}")
         if value := total(TO_CENTER, f"counted_{unit}"):
             verdict.findings.append(f"{where}: {value} {unit} to the center are counted as traffic")
-    if ledgers and not total(TO_CENTER, "own_bytes"):
-        verdict.findings.append(f"{where}: nothing of its own passed {TO_CENTER}")
     if not recreated:
         for row in ledgers:
             fate = sum(row.get(f"{name}_packets") or 0 for name in FATES)
