@@ -17,6 +17,7 @@ from tests.fault.campaign.daemons import (
     CENTER_PORT,
     INFLUX_PORT,
     REPOSITORY,
+    Center,
     Daemon,
     Probe,
 )
@@ -89,24 +90,33 @@ CLOSES_AGAIN_SECONDS = 2.0
 
 
 def _probe_cut(world: World, what: Strike, chance: random.Random) -> None:
-    with _running(world.probes[what.target]), world.ground.dropping(
-        what.target, ("in", f"tcp sport {CENTER_PORT}"), ("out", f"tcp dport {CENTER_PORT}")
+    with (
+        _running(world.probes[what.target]),
+        world.ground.dropping(
+            what.target, ("in", f"tcp sport {CENTER_PORT}"), ("out", f"tcp dport {CENTER_PORT}")
+        ),
     ):
         world.hold(what.seconds)
 
 
 def _probe_cut_one_way(world: World, what: Strike, chance: random.Random) -> None:
     ways = (("in", f"tcp sport {CENTER_PORT}"), ("out", f"tcp dport {CENTER_PORT}"))
-    with _running(world.probes[what.target]), world.ground.dropping(
-        what.target, chance.choice(ways)
+    with (
+        _running(world.probes[what.target]),
+        world.ground.dropping(what.target, chance.choice(ways)),
     ):
         world.hold(what.seconds)
 
 
 def _probe_loses_packets(world: World, what: Strike, chance: random.Random) -> None:
     lost = f"numgen random mod 100 < {LOSS_PERCENT}"
-    with _running(world.probes[what.target]), world.ground.dropping(
-        what.target, ("in", f"tcp sport {CENTER_PORT} {lost}"), ("out", f"tcp dport {CENTER_PORT} {lost}")
+    with (
+        _running(world.probes[what.target]),
+        world.ground.dropping(
+            what.target,
+            ("in", f"tcp sport {CENTER_PORT} {lost}"),
+            ("out", f"tcp dport {CENTER_PORT} {lost}"),
+        ),
     ):
         world.hold(what.seconds)
 
@@ -188,28 +198,39 @@ def _clock_stepped(world: World, what: Strike, chance: random.Random) -> None:
 def _redelivered(world: World, what: Strike, chance: random.Random) -> None:
     """Windows that a center has acknowledged come again, in any order, to any center."""
     probe = world.probes[what.target]
-    with world.influx.lock, contextlib.ExitStack() as stack:
-        target = world.centers[chance.choice(("c1", "c2"))]
-        stack.enter_context(_running(target))
-        folder = probe.dump / "sent"
-        wait_for("a window in sent/", lambda: any(folder.glob("*.window")))
-        files = sorted(folder.glob("*.window"))
-        files = chance.sample(files, min(len(files), 8))
-        before = target.sample().get(STORED, 0)
-        command = [sys.executable, "-m", "tests.fault.campaign.redeliver", target.address]
-        name = world.ground.name(HUB)
-        done = subprocess.run(
-            ["nsenter", f"--net=/run/netns/{name}", *command, *map(str, files)],
-            check=False,
-            capture_output=True,
-            text=True,
-            cwd=REPOSITORY,
-        )
-        world.say(f"redelivered {len(files)} to {target.name}: {done.stdout or done.stderr}")
-        if done.returncode == 0:
-            world.redelivered += int(done.stdout)
-            written = int(target.sample().get(STORED, 0) - before)
-            world.written_again += min(int(done.stdout), written)
+    with world.influx.lock:
+        center = world.centers[chance.choice(("c1", "c2"))]
+        with _running(center):
+            wait_for(
+                f"{center.name} to write windows again",
+                lambda: _redeliver(world, probe, center, chance),
+                60,
+            )
+
+
+def _redeliver(world: World, probe: Probe, center: Center, chance: random.Random) -> bool:
+    """Deliver some once more; whether they were written to the database once more."""
+    files = sorted((probe.dump / "sent").glob("*.window"))
+    files = chance.sample(files, min(len(files), 8))
+    before = center.sample().get(STORED, 0)
+    command = [sys.executable, "-m", "tests.fault.campaign.redeliver", center.address]
+    name = world.ground.name(HUB)
+    done = subprocess.run(
+        ["nsenter", f"--net=/run/netns/{name}", *command, *map(str, files)],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+    )
+    if done.returncode != 0 or not files:  # a file was tidied away meanwhile, or nobody answers
+        world.say(f"not redelivered: {done.stderr.strip()}")
+        return False
+    acknowledged = int(done.stdout)
+    written = min(acknowledged, int(center.sample().get(STORED, 0) - before))
+    world.redelivered += acknowledged
+    world.written_again += written
+    world.say(f"redelivered {acknowledged} to {center.name}, {written} of them were written")
+    return written > 0
 
 
 STORED = 'wakizashi_center_windows_total{status="stored"}'
@@ -236,8 +257,11 @@ def _center_paused(world: World, what: Strike, chance: random.Random) -> None:
 
 
 def _center_cut(world: World, what: Strike, chance: random.Random) -> None:
-    with _running(world.centers[what.target]), world.ground.dropping(
-        what.target, ("in", f"tcp sport {INFLUX_PORT}"), ("out", f"tcp dport {INFLUX_PORT}")
+    with (
+        _running(world.centers[what.target]),
+        world.ground.dropping(
+            what.target, ("in", f"tcp sport {INFLUX_PORT}"), ("out", f"tcp dport {INFLUX_PORT}")
+        ),
     ):
         world.hold(what.seconds)
 
@@ -249,16 +273,20 @@ def _center_cut_one_way(world: World, what: Strike, chance: random.Random) -> No
         ("in", f"tcp dport {CENTER_PORT}"),
         ("out", f"tcp sport {CENTER_PORT}"),
     )
-    with _running(world.centers[what.target]), world.ground.dropping(
-        what.target, chance.choice(ways)
+    with (
+        _running(world.centers[what.target]),
+        world.ground.dropping(what.target, chance.choice(ways)),
     ):
         world.hold(what.seconds)
 
 
 def _center_loses_packets(world: World, what: Strike, chance: random.Random) -> None:
     lost = f"numgen random mod 100 < {LOSS_PERCENT}"
-    with _running(world.centers[what.target]), world.ground.dropping(
-        what.target, ("in", f"meta l4proto tcp {lost}"), ("out", f"meta l4proto tcp {lost}")
+    with (
+        _running(world.centers[what.target]),
+        world.ground.dropping(
+            what.target, ("in", f"meta l4proto tcp {lost}"), ("out", f"meta l4proto tcp {lost}")
+        ),
     ):
         world.hold(what.seconds)
 
@@ -378,7 +406,9 @@ def damage(folder: Path, chance: random.Random) -> dict[str, bytes]:
                     content[:half],
                     content[:half] + bytes(len(content) - half),
                     content + b"more",
-                    content[:half] + bytes([content[half] ^ 1 << chance.randrange(8)]) + content[half + 1 :],
+                    content[:half]
+                    + bytes([content[half] ^ 1 << chance.randrange(8)])
+                    + content[half + 1 :],
                 )
             )
         )

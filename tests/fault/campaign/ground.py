@@ -66,7 +66,10 @@ class Ground:
             if node == HUB:
                 continue
             self.sysctl(node, "net.ipv6.conf.default.disable_ipv6=1")
-            self.ip(HUB, f"link add name port-{node} type veth peer name {TO_CENTER} netns {self.name(node)}")
+            self.ip(
+                HUB,
+                f"link add name port-{node} type veth peer name {TO_CENTER} netns {self.name(node)}",
+            )
             self.ip(HUB, f"link set port-{node} up master bridge0")
             self.ip(node, f"addr add {address}/24 dev {TO_CENTER}", f"link set {TO_CENTER} up")
             self.sysctl(node, "net.ipv6.conf.default.disable_ipv6=0")

@@ -153,27 +153,30 @@ class World:
 
     # -- the end -----------------------------------------------------------------------------
 
-    def settle(self) -> None:
-        """All faults are over: let everything drain, and end it, source first."""
+    def revive(self) -> None:
+        """Start whatever does not run; the spare center only if it has kept something."""
         for daemon in self.daemons:
             if not daemon.running and daemon is not self.centers["c3"]:
                 daemon.start()
         if self.centers["c3"].recovery.exists() and not self.centers["c3"].running:
             self.centers["c3"].start()
-        self._wait_drained()
+
+    def settle(self) -> None:
+        """All faults are over: let everything drain, and end it, source first."""
+        self.wait_drained()
         with self._quiet_lock:
             self._set(False)
         time.sleep(0.03)
         for probe in self.probes.values():
             code = probe.end(signal.SIGTERM)
             assert code == 0, f"{probe.name} ended with {code}:\n{probe.said[-2000:]}"
-        self._wait_drained()
+        self.wait_drained()
         for center in self.centers.values():
             if center.running:
                 center.sample()
                 code = center.end(signal.SIGTERM)
                 assert code == 0, f"{center.name} ended with {code}:\n{center.said[-2000:]}"
-        self._wait_drained()
+        self.wait_drained()
         self.remember_stored()
 
     def waiting(self) -> list[Path]:
@@ -182,7 +185,9 @@ class World:
         folders += [center.recovery for center in self.centers.values()]
         return [path for folder in folders for path in folder.glob("*.window")]
 
-    def _wait_drained(self) -> None:
+    def wait_drained(self) -> None:
+        """Until no window waits to be stored."""
+
         def drained() -> bool:
             return len(self.waiting()) == 0
 
