@@ -63,13 +63,14 @@ class FakeNetlink(Netlink):
 
     def __init__(self) -> None:
         self.devices = {1: Device(1, "eth7", ARPHRD_ETHER, True, Tally(), Tally(), HERE)}
+        self.addresses = {HERE}
         self._quiet, self._end = os.pipe()
 
     def fileno(self) -> int:
         return self._quiet
 
     def snapshot(self) -> Snapshot:
-        return Snapshot(dict(self.devices), frozenset([HERE]))
+        return Snapshot(dict(self.devices), frozenset(self.addresses))
 
     def close(self) -> None:
         os.close(self._quiet)

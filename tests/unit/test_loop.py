@@ -1,10 +1,12 @@
-"""The capture loop: what is ready at the same moment."""
+"""The capture loop: what comes together, or too late."""
 
 import os
 import selectors
 from pathlib import Path
 
 from tests.unit.test_app import FakeEngine, FakeNetlink
+from wakizashi import wire
+from wakizashi.model import Direction
 from wakizashi.probe.config import ProbeConfig
 from wakizashi.probe.dump import Dump
 from wakizashi.probe.loop import Probe
@@ -46,5 +48,30 @@ def test_a_tap_that_was_closed_is_left_alone_though_a_new_one_has_its_number(
     assert heard == ["news"]
     probe.step(0.0)
     assert heard == ["news", "new"]
+    netlink.close()
+    dump.directory.close()
+
+
+def test_a_device_that_went_is_counted_late_and_its_address_is_still_this_hosts(
+    tmp_path: Path,
+) -> None:
+    """The window closes after the device went, and before the news of it: the next one has it."""
+    stats = ProbeStats()
+    dump = Dump(tmp_path / "dump", limit_bytes=10**6, auto_clear=True, stats=stats)
+    dump.open()
+    netlink = FakeNetlink()
+    config = ProbeConfig(dumpDir=tmp_path / "dump")
+    probe = Probe(config, FakeEngine(), dump, netlink, stats, on_window=lambda: None)
+    probe.open_devices()
+    netlink.devices.clear()
+    netlink.addresses.clear()
+    probe.close_window()
+    probe.close_window()
+    windows = [dump.directory.read(entry) or [] for entry in dump.directory.pending()]
+    flows = [wire.decode(window).flows for window in windows]
+    assert [len(window) for window in flows] == [0, 1]
+    assert flows[1][0].direction is Direction.OUT
+    probe.close_window()  # nothing is overdue any more
+    assert probe._builder._addresses == set()
     netlink.close()
     dump.directory.close()

@@ -304,7 +304,8 @@ class Probe:
         else:
             if self._throttle.clear("close"):
                 _log.info("dumpDir takes windows again")
-            self._builder.reset(snapshot.addresses)
+            overdue = any(watched.missing for watched in self._watched.values())
+            self._builder.reset(snapshot.addresses, overdue=overdue)
             self._windows.next(moment)
             self._number += 1
         self._on_window()

@@ -125,14 +125,18 @@ class WindowBuilder:
             flows=tuple(flows),
         )
 
-    def reset(self, addresses: Collection[bytes]) -> None:
-        """The window is durable: begin the next one, with these local addresses."""
+    def reset(self, addresses: Collection[bytes], *, overdue: bool = False) -> None:
+        """The window is durable: begin the next one, with these local addresses.
+
+        ``overdue``: what a device of the old window counted is still to come, so
+        that window's addresses hold on.
+        """
         # Of the devices of this window alone: names that come and go for ever take no memory.
         self._unexplained = {
             name: self._ledger(name, account)[1] for name, account in self._accounts.items()
         }
         self._accounts = {}
-        self._addresses = set(addresses)
+        self._addresses = self._addresses.union(addresses) if overdue else set(addresses)
 
     def _ledger(self, name: str, account: _Account) -> tuple[Ledger, int]:
         """The ledger, and the bytes the device's counters have beyond it, since the start.

@@ -149,8 +149,8 @@ class Probe(Daemon):
 
     def highest_number(self) -> int:
         """Of all windows in the dump directory, sent and bad ones too."""
-        names = [path.name for path in self.dump.rglob("*.window*")]
-        numbers = [int(m[1]) for name in names if (m := re.match(r"[.]?\d{13}-(\d+)-", name))]
+        names = [path.name for path in self.dump.rglob("*.window*")]  # a bad one may end in .1
+        numbers = [int(m[1]) for name in names if (m := re.match(r"\d{13}-(\d+)-", name))]
         return max(numbers, default=0)
 
     def start(self) -> None:

@@ -203,14 +203,28 @@ def _redelivered(world: World, what: Strike, chance: random.Random) -> None:
         with _running(center):
             wait_for(
                 f"{center.name} to write windows again",
-                lambda: _redeliver(world, probe, center, chance),
+                lambda: _redeliver(world, what, probe, center, chance),
                 60,
             )
 
 
-def _redeliver(world: World, probe: Probe, center: Center, chance: random.Random) -> bool:
+def _copies(folder: Path, target: Path) -> list[Path]:
+    """Copies of the window files in a folder, for the probe may tidy them away."""
+    target.mkdir(parents=True, exist_ok=True)
+    copies = []
+    for path in sorted(folder.glob("*.window")):
+        with contextlib.suppress(FileNotFoundError):
+            copy = target / path.name
+            copy.write_bytes(path.read_bytes())
+            copies.append(copy)
+    return copies
+
+
+def _redeliver(
+    world: World, what: Strike, probe: Probe, center: Center, chance: random.Random
+) -> bool:
     """Deliver some once more; whether they were written to the database once more."""
-    files = sorted((probe.dump / "sent").glob("*.window"))
+    files = _copies(probe.dump / "sent", world.folder / what.fault / str(what.at))
     files = chance.sample(files, min(len(files), 8))
     before = center.sample().get(STORED, 0)
     command = [sys.executable, "-m", "tests.fault.campaign.redeliver", center.address]
@@ -222,7 +236,7 @@ def _redeliver(world: World, probe: Probe, center: Center, chance: random.Random
         text=True,
         cwd=REPOSITORY,
     )
-    if done.returncode != 0 or not files:  # a file was tidied away meanwhile, or nobody answers
+    if done.returncode != 0 or not files:
         world.say(f"not redelivered: {done.stderr.strip()}")
         return False
     acknowledged = int(done.stdout)

@@ -92,8 +92,7 @@ def _judge_probe(stored: Stored, account: Account, verdict: Verdict, *, recreate
             "probeIP"
         ] not in ADDRESSES.get(host, ()):
             verdict.findings.append(f"{host}: an address that is not of this host: {row}")
-        life = _life_of(lives, numbers.get(row["time"], 0))
-        entry = traffic[life][row["srcIP"], row["dstIP"]]
+        entry = traffic[_life_of(lives, numbers.get(row["time"], 0))][row["srcIP"], row["dstIP"]]
         entry[0] += row["size"]
         entry[1] += row["packets"]
     for index, life in enumerate(lives):

@@ -7,6 +7,7 @@ In the order of the arguments; prints how many of them the center says are store
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -20,7 +21,7 @@ def main(target: str, files: list[Path]) -> int:
     """Windows that the center acknowledged as stored."""
     chunks = [chunk for file in files for chunk in wire.unpack(unseal(file.read_bytes()))]
     with grpc.insecure_channel(target, options=(("grpc.enable_http_proxy", 0),)) as channel:
-        transmit = channel.stream_stream(
+        transmit: Any = channel.stream_stream(
             METHOD, request_serializer=None, response_deserializer=pb.WindowAck.FromString
         )
         acks = list(transmit(iter(chunks), timeout=10))

@@ -119,7 +119,10 @@ class World:
             sender.stop(signal.SIGKILL)
         self.ground.down()
         for name in DISKS:
-            unmount(self.folder / f"disk-{name}")
+            disk = self.folder / f"disk-{name}"
+            if name != "influxd" and disk.is_mount():
+                shutil.copytree(disk, self.folder / f"was-{disk.name}")  # for a look, if need be
+            unmount(disk)
 
     # -- traffic -----------------------------------------------------------------------------
 
