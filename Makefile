@@ -12,14 +12,15 @@ export PYTHONDONTWRITEBYTECODE = 1
 # What only `make test` needs, by the program that shows it is there.
 TEST_PROGRAMS := influxd:influxdb victoria-metrics:victoria-metrics nginx:nginx-light \
   tcpdump:tcpdump ip:iproute2 curl:curl sysctl:procps trafgen:netsniff-ng \
-  redis-server:redis-server redis-cli:redis-tools openssl:openssl
+  redis-server:redis-server redis-cli:redis-tools openssl:openssl \
+  haproxy:haproxy nft:nftables faketime:faketime
 # What only `make bench-capture` needs: the generator and the tools to compare with.
 BENCH_PROGRAMS := trafgen:netsniff-ng tcpdump:tcpdump pmacctd:pmacct softflowd:softflowd ip:iproute2 sysctl:procps
 # What only `make bench-center` needs: the databases that are not in the process.
 CENTER_PROGRAMS := influxd:influxdb victoria-metrics:victoria-metrics redis-server:redis-server redis-cli:redis-tools
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint generate generated format programs bench-programs bench-capture bench-engines bench-center clean
+.PHONY: help demo test campaign check lint generate generated format programs bench-programs bench-capture bench-engines bench-center clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -91,6 +92,11 @@ bench-programs:
 
 test: lint programs ## everything: check, and the tests with real servers and namespaces (root)
 	PATH="$$PATH:/usr/sbin:/sbin" $(BIN)/pytest
+
+RUNS ?= 200
+JOBS ?= 4
+campaign: $(VENV)/dev programs ## seeded fault schedules against an oracle (root; RUNS=200 JOBS=4), can be gone on with
+	PATH="$$PATH:/usr/sbin:/sbin" $(BIN)/python -m tests.fault.campaign --runs $(RUNS) --jobs $(JOBS)
 
 bench-capture: $(VENV)/bench bench-programs ## CPU a packet, with our engines and with peers (root; ARGS=--quick)
 	$(BIN)/python -m bench.capture $(ARGS)

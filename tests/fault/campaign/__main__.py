@@ -1,7 +1,7 @@
 """Many runs, side by side. What was run is remembered, so that it can be gone on with.
 
 Each run is a line of ``build/campaign/COMMIT.jsonl``; a seed that stands there is not run
-again. Give seeds to run these alone, and see all that happened in them.
+again.
 """
 
 import argparse
@@ -9,7 +9,6 @@ import json
 import multiprocessing
 import subprocess
 import sys
-import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from tests.fault.campaign.table import table
 
 REPOSITORY = Path(__file__).parents[3]
 FOLDER = REPOSITORY / "build" / "campaign"
+FINDINGS = 20
 
 
 def commit() -> str:
@@ -36,52 +36,54 @@ def load(path: Path) -> dict[int, dict[str, Any]]:
     return {line["seed"]: line for line in lines}
 
 
-def campaign(seeds: list[int], jobs: int, path: Path) -> None:
-    """Run the seeds that were not run, ``jobs`` of them at a time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    left = [seed for seed in seeds if seed not in load(path)]
-    print(f"{len(seeds) - len(left)} of {len(seeds)} runs are in {path}; {len(left)} to go")
-    began = time.monotonic()
+def campaign(seeds: list[int], jobs: int, path: Path | None = None) -> list[dict[str, Any]]:
+    """Run seeds, ``jobs`` of them at a time; their lines, also appended to ``path``."""
+    lines = []
     spawn = multiprocessing.get_context("spawn")
-    with (
-        ProcessPoolExecutor(jobs, spawn, max_tasks_per_child=1) as pool,
-        path.open("a", buffering=1) as out,
-    ):
-        futures = [pool.submit(record, seed) for seed in left]
-        for done, future in enumerate(as_completed(futures), 1):
+    with ProcessPoolExecutor(jobs, spawn, max_tasks_per_child=1) as pool:
+        for future in as_completed([pool.submit(record, seed) for seed in seeds]):
             line = future.result()
-            out.write(json.dumps(line) + "\n")
-            verdict = line["verdict"]
-            print(
-                f"{done}/{len(left)} seed {line['seed']}: "
-                + ("adds up" if line["good"] else f"DOES NOT ADD UP, see {line['folder']}")
-                + f", {line['seconds']} s, {verdict['sent']} bytes"
-                + "".join(f"\n    {finding[-300:]}" for finding in verdict["findings"][:4]),
-                flush=True,
-            )
-    print(f"{len(left)} runs in {(time.monotonic() - began) / 60:.1f} minutes")
+            lines.append(line)
+            if path is not None:
+                with path.open("a") as out:
+                    out.write(json.dumps(line) + "\n")
+            print(f"{len(lines)}/{len(seeds)} {tell(line)}", flush=True)
+    return lines
+
+
+def tell(line: dict[str, Any]) -> str:
+    """A run in a few words; all that is known, if it does not add up."""
+    verdict = line["verdict"]
+    text = f"seed {line['seed']}: {verdict['sent']} bytes sent, {line['seconds']} s: "
+    if line["good"]:
+        return text + "adds up"
+    findings = "".join(f"\n    {finding}" for finding in verdict["findings"][:FINDINGS])
+    log = "".join(f"\n    {entry}" for entry in line["log"])
+    return f"{text}DOES NOT ADD UP; files in {line['folder']}{findings}{log}"
 
 
 def main() -> int:
     """Exit code 1 if a run did not add up."""
     parser = argparse.ArgumentParser(prog="python -m tests.fault.campaign", description=__doc__)
-    parser.add_argument("seed", type=int, nargs="*", help="run these alone, and tell everything")
+    parser.add_argument("seed", type=int, nargs="*", help="run these, whatever was run before")
     parser.add_argument("--runs", type=int, default=20, help="seeds 1 to RUNS")
-    parser.add_argument("--jobs", type=int, default=3, help="runs at a time")
+    parser.add_argument("--jobs", type=int, default=4, help="runs at a time")
     arguments = parser.parse_args()
     if arguments.seed:
-        lines = [record(seed) for seed in arguments.seed]
-        for line in lines:
-            print(json.dumps({k: v for k, v in line.items() if k != "log"}, indent=1))
-            print("\n".join(line["log"]))
+        lines = campaign(arguments.seed, arguments.jobs)
     else:
+        FOLDER.mkdir(parents=True, exist_ok=True)
         path = FOLDER / f"{commit()}.jsonl"
-        seeds = list(range(1, arguments.runs + 1))
-        campaign(seeds, arguments.jobs, path)
+        seeds = range(1, arguments.runs + 1)
+        left = [seed for seed in seeds if seed not in load(path)]
+        print(f"{len(seeds) - len(left)} of {len(seeds)} runs are in {path}; {len(left)} to go")
+        campaign(left, arguments.jobs, path)
         known = load(path)
         lines = [known[seed] for seed in seeds]
         print(table(lines, commit()))
-    return int(not all(line["good"] for line in lines))
+    good = sum(line["good"] for line in lines)
+    print(f"{good} of {len(lines)} runs add up")
+    return int(good < len(lines))
 
 
 if __name__ == "__main__":

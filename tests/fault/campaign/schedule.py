@@ -129,3 +129,18 @@ ENGINES = ("ebpf", "ring", "scapy")
 
 def _strike(random_: random.Random, fault: str, at: float, least: float, most: float) -> Strike:
     return Strike(at, fault, random_.choice(FAULTS[fault]), random_.uniform(least, most))
+
+
+def covering() -> list[int]:
+    """A few seeds, none of them long, in which every fault strikes."""
+    struck = {
+        seed: {strike.fault for strike in schedule(seed).strikes}
+        for seed in range(1, 400)
+        if seed % ONE_IN
+    }
+    left, seeds = set(FAULTS), []
+    while left:
+        seed = max(struck, key=lambda seed: len(struck[seed] & left))
+        seeds.append(seed)
+        left -= struck[seed]
+    return seeds
