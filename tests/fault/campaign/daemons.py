@@ -19,6 +19,8 @@ from tests.fault.campaign.packets import Control
 CENTER_PORT, HEALTH_PORT, INFLUX_PORT = 10080, 10081, 8086
 CAP_INTERVAL = 1
 REPOSITORY = Path(__file__).parents[3]
+PYTHONPATH = f"PYTHONPATH={REPOSITORY}/src:{REPOSITORY}"
+"""The product of this tree, wherever another one is installed."""
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
 SAMPLE_SECONDS = 0.25
 
@@ -127,7 +129,7 @@ class Probe(Daemon):
         self._dump_trouble = float("inf")
 
     def command(self) -> list[str]:
-        environment = [f"PYTHONPATH={REPOSITORY}", f"CAMPAIGN_FAULTS={self.faults}"]
+        environment = [PYTHONPATH, f"CAMPAIGN_FAULTS={self.faults}"]
         if self._fake_clock:
             environment += [
                 f"LD_PRELOAD={FAKETIME}",
@@ -225,7 +227,7 @@ class Center(Daemon):
         self._now: dict[str, float] = {}
 
     def command(self) -> list[str]:
-        environment = [f"PYTHONPATH={REPOSITORY}", f"CAMPAIGN_FAULTS={self.faults}"]
+        environment = [PYTHONPATH, f"CAMPAIGN_FAULTS={self.faults}"]
         faulty = [sys.executable, "-m", "tests.fault.campaign.faulty", "center"]
         return ["env", *environment, *faulty, "-c", str(self.config)]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.lab import Process, wait_for
-from tests.fault.campaign.daemons import REPOSITORY, Balancer, Center, Daemon, Influx, Probe
+from tests.fault.campaign.daemons import PYTHONPATH, Balancer, Center, Daemon, Influx, Probe
 from tests.fault.campaign.ground import CENTERS, HOSTS, Ground, mount, unmount
 from tests.fault.campaign.oracle import Account, Stored
 from tests.fault.campaign.packets import Control
@@ -93,7 +93,7 @@ class World:
             name = self.ground.name(host)
             arguments = (str(self.schedule.seed), host, str(self.folder / f"control-{host}"))
             command = (sys.executable, "-m", "tests.fault.campaign.packets", *arguments)
-            environment = ("env", f"PYTHONPATH={REPOSITORY}")
+            environment = ("env", PYTHONPATH)
             sender = Process(f"sender-{host}", name, self.folder, *environment, *command)
             self._senders.append(sender)
         for probe in self.probes.values():
