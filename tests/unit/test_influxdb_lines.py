@@ -78,7 +78,12 @@ def scripted() -> Iterator[tuple[str, type[_Scripted]]]:
         (404, "404 page not found", Retryable, "influxConfig.host"),
         (429, "slow down", Retryable, "429"),
         (500, "timeout", Retryable, "look at its log"),
-        (500, "engine: write wal: no space left on device", Retryable, "room .* and restart it"),
+        (
+            500,
+            "engine: write wal: no space left on device",
+            Retryable,
+            "room .* and restart it twice",
+        ),
         (503, "hinted handoff queue", Retryable, "look at its log"),
     ],
 )

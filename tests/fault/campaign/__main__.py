@@ -68,7 +68,12 @@ def main() -> int:
     parser.add_argument("seed", type=int, nargs="*", help="run these, whatever was run before")
     parser.add_argument("--runs", type=int, default=20, help="seeds 1 to RUNS")
     parser.add_argument("--jobs", type=int, default=4, help="runs at a time")
+    parser.add_argument("--json", action="store_true", help="print the runs as they are kept")
     arguments = parser.parse_args()
+    if arguments.seed and arguments.json:
+        lines = [record(seed) for seed in arguments.seed]
+        print("\n".join(json.dumps(line) for line in lines))
+        return int(not all(line["good"] for line in lines))
     if arguments.seed:
         lines = campaign(arguments.seed, arguments.jobs)
     else:

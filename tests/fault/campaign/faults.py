@@ -341,12 +341,23 @@ def _influxd_paused(world: World, what: Strike, chance: random.Random) -> None:
     _paused(world.influx, world, what.seconds)
 
 
+_TO_INFLUXD = (
+    ("in", f'iifname "bridge0" tcp dport {INFLUX_PORT}'),
+    ("out", f'oifname "bridge0" tcp sport {INFLUX_PORT}'),
+)
+"""What the centers and InfluxDB say to each other."""
+
+
 def _influxd_disk_full(world: World, what: Strike, chance: random.Random) -> None:
-    """InfluxDB 1.x says no until it is restarted, also when there is room again."""
+    """Healed as docs/backends.md says: two starts, and no write between them."""
     with _running(world.influx):
         with _full(world.influx.disk):
             world.hold(what.seconds)
-        world.influx.end(signal.SIGTERM)
+        with world.ground.dropping(HUB, *_TO_INFLUXD):
+            world.influx.end(signal.SIGTERM)
+            world.influx.start()
+            world.influx.end(signal.SIGTERM)
+            world.influx.start()
 
 
 def _password_wrong(world: World, what: Strike, chance: random.Random) -> None:
@@ -359,11 +370,7 @@ def _password_wrong(world: World, what: Strike, chance: random.Random) -> None:
 def _database_dropped(world: World, what: Strike, chance: random.Random) -> None:
     """What was in it is remembered; then it is away for a while, and comes again, empty."""
     with _running(world.influx):
-        with world.ground.dropping(
-            HUB,
-            ("in", f'iifname "bridge0" tcp dport {INFLUX_PORT}'),
-            ("out", f'oifname "bridge0" tcp sport {INFLUX_PORT}'),
-        ):
+        with world.ground.dropping(HUB, *_TO_INFLUXD):
             world.hold(1.0)  # what has come in is written
             world.remember_stored()
             world.influx.query(f"DROP DATABASE {DATABASE}")

@@ -91,7 +91,7 @@ def failure(status: int, headers: Mapping[str, str], body: bytes, place: Place) 
         if any(fault in said for fault in _AT_FAULT) and "pending deletion" not in said:
             return Permanent(f"{place.key}: {text}")
     if "no space left on device" in text:  # it goes on saying so when there is room again
-        remedy = "make room on its disk, and restart it"
+        remedy = "make room on its disk, and restart it twice, see docs/backends.md"
     else:
         known = status >= 500 or status == 429
         remedy = "look at its log" if known else "is this an InfluxDB 1.x?"
