@@ -40,7 +40,119 @@ class Mutation:
         file.write_text(text.replace(self.old, self.new))
 
 
-MUTATIONS: tuple[Mutation, ...] = ()
+MUTATIONS = (
+    Mutation(
+        "a center acknowledges before the window is stored",
+        "center/store.py",
+        "        if self._writer.pause_seconds == 0:\n            try:\n",
+        "        self._finish(group, Outcome(Status.STORED))\n"
+        "        if self._writer.pause_seconds == 0:\n            try:\n",
+        ("tests/unit/test_store.py", "tests/fault/test_center.py"),
+    ),
+    Mutation(
+        "a file is acknowledged before its fsync",
+        "filesystem.py",
+        "            os.fsync(descriptor)\n        finally:\n            os.close(descriptor)\n\n    def read",
+        "        finally:\n            os.close(descriptor)\n\n    def read",
+        ("tests/unit/test_files.py", "tests/property"),
+    ),
+    Mutation(
+        "a file is acknowledged before its directory's fsync",
+        "shelf.py",
+        "            if renamed:\n                self._fs.sync_directory(self.path)\n",
+        "            if renamed:\n                pass\n",
+        ("tests/unit/test_files.py", "tests/property"),
+    ),
+    Mutation(
+        "an InfluxDB that refuses the password counts as written",
+        "center/influx/answers.py",
+        "    if status in (401, 403):\n        return Retryable(",
+        "    if status in (401, 403):\n        return Permanent(",
+        ("tests/unit/test_influxdb_lines.py", "tests/contract/test_influxdb.py"),
+    ),
+    Mutation(
+        "Redis: HINCRBY instead of HSET",
+        "center/redis/hashes.py",
+        '        commands += [("HSET", key, *fields), ("PEXPIREAT", key, start_ms + ttl_ms)]',
+        "        pairs = zip(fields[::2], fields[1::2], strict=True)\n"
+        '        commands += [("HINCRBY", key, *pair) for pair in pairs]\n'
+        '        commands += [("PEXPIREAT", key, start_ms + ttl_ms)]',
+        ("tests/unit/test_redis.py", "tests/contract/test_backends.py"),
+    ),
+    Mutation(
+        "a window's start is used again when the clock goes back",
+        "probe/window.py",
+        "self.start_ms = max(now.wall_ms, last_start_ms + 1)",
+        "self.start_ms = now.wall_ms",
+        ("tests/unit/test_window.py", "tests/property/test_window.py"),
+    ),
+    Mutation(
+        "a window's start is used again while the probe runs",
+        "probe/window.py",
+        "        following = max(aligned, self.start_ms + 1)\n",
+        "        following = aligned\n",
+        ("tests/unit/test_window.py", "tests/property/test_window.py"),
+    ),
+    Mutation(
+        "numbers begin again at every start",
+        "probe/loop.py",
+        "self._number = last_number + 1",
+        "self._number = 1",
+        ("tests/unit/test_loop.py", "tests/unit/test_app.py", "tests/fault/test_probe.py"),
+    ),
+    Mutation(
+        "own traffic is not left out",
+        "probe/loop.py",
+        "watched.tap.set_endpoints(endpoints)",
+        "watched.tap.set_endpoints(frozenset())",
+        ("tests/unit/test_loop.py", "tests/live/test_devices.py"),
+    ),
+    Mutation(
+        "two states swapped: a window leaves the dump directory before its ack",
+        "probe/transmit.py",
+        "                if ack.status == pb.WINDOW_STATUS_STORED:\n",
+        "                if ack.status != pb.WINDOW_STATUS_REJECTED:\n",
+        ("tests/unit/test_transmit.py",),
+    ),
+    Mutation(
+        "two states swapped: a recovery file is removed before it is posted",
+        "center/repost.py",
+        "            isolated = await self._writer.write(windows)\n",
+        "            for entry in entries:\n"
+        "                await asyncio.to_thread(self._recovery.done, entry)\n"
+        "            isolated = await self._writer.write(windows)\n",
+        ("tests/unit/test_store.py", "tests/fault/test_center.py"),
+    ),
+    Mutation(
+        "a window that the disk did not take is forgotten",
+        "probe/loop.py",
+        "            self._windows.postpone(moment)\n        else:\n",
+        "            self._builder.reset(snapshot.addresses)\n"
+        "            self._windows.next(moment)\n        else:\n",
+        ("tests/unit/test_loop.py", "tests/unit/test_app.py", "tests/fault/test_probe.py"),
+    ),
+    Mutation(
+        "windows are merged that a center may have",
+        "probe/backlog.py",
+        "            self._fresh.pop(entry.name, None)\n            return True\n",
+        "            return True\n",
+        ("tests/unit/test_merging.py", "tests/property"),
+    ),
+    Mutation(
+        "what was merged stays after a crash",
+        "probe/backlog.py",
+        "        return {o.entry.name for o in whole if any(one.covers(o.entry) for one in merged)}\n",
+        "        return set()\n",
+        ("tests/property",),
+    ),
+    Mutation(
+        "a device that goes takes with it what was not read yet",
+        "probe/loop.py",
+        "        self._drain(watched.tap)\n        self._engine.cut()\n        self._take(watched, passed)\n",
+        "        self._engine.cut()\n        self._take(watched, passed)\n",
+        ("tests/unit/test_loop.py", "tests/live/test_devices.py"),
+    ),
+)
 
 
 def copy(folder: Path) -> Path:
