@@ -163,7 +163,7 @@ def test_window_that_never_goes_does_not_hold_up_the_others(
     monkeypatch.setattr(transmit, "BATCH_BYTES", 1)  # a window a call
     side = Side(tmp_path, port)
     oldest = side.dump.directory.pending()[0]
-    real = os.rename
+    real = os.unlink
     if fault == "retry":
         center.script = lambda chunk, _: (
             ack(chunk, pb.WINDOW_STATUS_RETRY, reason="too large")
@@ -172,19 +172,19 @@ def test_window_that_never_goes_does_not_hold_up_the_others(
         )
     else:
 
-        def rename(source: Path, target: Path) -> None:
-            if source.name == oldest.name:
+        def unlink(path: Path) -> None:
+            if path.name == oldest.name:
                 raise OSError(errno.EPERM, os.strerror(errno.EPERM))
-            real(source, target)
+            real(path)
 
-        monkeypatch.setattr(os, "rename", rename)
+        monkeypatch.setattr(os, "unlink", unlink)
     for _ in range(2):
         with pytest.raises(Retryable, match="too large|Operation not permitted"):
             side.transmitter.deliver()
     assert side.waiting == [1000]
     assert center.starts == [1000, 2000, 3000, 1000] and center.calls == 4
     center.script = lambda chunk, _: stored(chunk)
-    monkeypatch.setattr(os, "rename", real)
+    monkeypatch.setattr(os, "unlink", real)
     side.transmitter.deliver()
     assert side.waiting == []
     side.dump.save(Window("p", 4000, 4500, 4, (), (), ()))
@@ -414,10 +414,10 @@ def test_window_that_the_disk_does_not_let_go_of_is_delivered_again(
     side = Side(tmp_path, fake[1])
     with monkeypatch.context() as broken:
 
-        def refuse(source: Path, target: Path) -> None:
+        def refuse(path: Path) -> None:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-        broken.setattr(os, "rename", refuse)
+        broken.setattr(os, "unlink", refuse)
         assert side.transmitter.deliver_with_retries() is False  # told, not raised
     assert side.waiting == [1000, 2000, 3000]
     assert side.stats.windows_delivered == 0
