@@ -132,8 +132,6 @@ class WindowDirectory:
         self._sent = scan_sent(self._fs, self.path / SENT)
         # A process that was killed may have renamed what it could not fsync any more.
         self._fs.sync_directory(self.path)
-        if self._sent:
-            self._fs.sync_directory(self.path / SENT)
 
     def _folder(self, name: str) -> Path:
         """``sent/`` or ``bad/``, durable."""
