@@ -30,7 +30,7 @@ from pathlib import Path
 from wakizashi import durable, wire
 from wakizashi.errors import Retryable, WakizashiError
 from wakizashi.filesystem import Filesystem
-from wakizashi.scan import scan, scan_sent
+from wakizashi.scan import Whole, scan, scan_sent
 from wakizashi.window_file import (
     DamagedFile,
     Entry,
@@ -52,6 +52,10 @@ Each = Callable[
 
 class DirectoryLocked(WakizashiError):
     """Another process has the directory open."""
+
+
+class DirectoryFull(Retryable):
+    """The quota is reached; the disk may have room."""
 
 
 class WindowDirectory:
@@ -81,8 +85,8 @@ class WindowDirectory:
         self._directory_lock = -1
         self._entries: dict[str, Entry] = {}
         self._strays: dict[str, int] = {}
-        """Length of each file under its final name that does not count: its directory could
-        not be fsynced, and it would not go. It is written over, or removed, later."""
+        """Length of each file under its final name that is no window which waits: one that
+        could not be made durable, or one that is to go. It is removed as soon as that works."""
         self._sent: list[Entry] = []
         self._used = 0
         self._folders: set[str] = set()
@@ -126,12 +130,21 @@ class WindowDirectory:
         found = scan(self._fs, self.path)
         for name, reason in found.damaged:
             self._move_to_bad(name, reason)
-        self._entries = {entry.name: entry for entry in found.whole}
-        self._strays = {}
-        self._used = sum(entry.size for entry in found.whole)
-        self._sent = scan_sent(self._fs, self.path / SENT)
         # A process that was killed may have renamed what it could not fsync any more.
         self._fs.sync_directory(self.path)
+        obsolete = self._obsolete(found.whole)
+        for name in obsolete:
+            self._fs.remove(self.path / name)
+        if obsolete:
+            self._fs.sync_directory(self.path)
+        self._entries = {w.entry.name: w.entry for w in found.whole if w.entry.name not in obsolete}
+        self._strays = {}
+        self._used = sum(entry.size for entry in self._entries.values())
+        self._sent = scan_sent(self._fs, self.path / SENT)
+
+    def _obsolete(self, whole: list[Whole]) -> set[str]:
+        """Names of the files whose windows are in others as well."""
+        return set()
 
     def _folder(self, name: str) -> Path:
         """``sent/`` or ``bad/``, durable."""
@@ -213,7 +226,7 @@ class WindowDirectory:
         return [results[index] for index in range(len(files))]
 
     def _write_round(
-        self, files: dict[int, WindowFile], each: Each
+        self, files: dict[int, WindowFile], each: Each, *, limited: bool = True
     ) -> dict[int, Entry | Retryable]:
         """Files of different names, under the lock."""
         results: dict[int, Entry | Retryable] = {}
@@ -221,7 +234,7 @@ class WindowDirectory:
         room = self.limit_bytes - self._used
         for index, (entry, _) in files.items():
             needed = entry.size - self._size_of(entry.name)
-            if needed > room:
+            if limited and needed > room:
                 results[index] = self._too_much(entry)
             else:
                 room -= needed
@@ -265,8 +278,8 @@ class WindowDirectory:
         known = self._entries.get(name)
         return known.size if known else self._strays.get(name, 0)
 
-    def _too_much(self, entry: Entry) -> Retryable:
-        return Retryable(
+    def _too_much(self, entry: Entry) -> DirectoryFull:
+        return DirectoryFull(
             f"{self.limit_key}: {self.path} holds {self._used} bytes in "
             f"{len(self._entries)} windows and {entry.size} more would pass the limit "
             f"of {self.limit_bytes}; raise {self.limit_key}, or mend what they wait for"
@@ -295,11 +308,14 @@ class WindowDirectory:
         if entry.name in self._entries:  # of the earlier one either is there after a crash
             self._count(entry)
         else:
-            self._forget(entry.name)
-            self._strays[entry.name] = entry.size
-            self._used += entry.size
+            self._stray(entry)
             self._remove_strays()
         return self._write_trouble(entry, error)
+
+    def _stray(self, entry: Entry) -> None:
+        self._forget(entry.name)
+        self._strays[entry.name] = entry.size
+        self._used += entry.size
 
     def _remove_strays(self) -> None:
         for name in list(self._strays):
@@ -329,8 +345,9 @@ class WindowDirectory:
             return None
         except FileNotFoundError:
             with self._lock:
-                self._forget(entry.name)
-            self.moved_to_bad.append((entry.name, "the file was taken away by somebody else"))
+                if entry.name in self._entries:  # else it was let go of since the caller saw it
+                    self._forget(entry.name)
+                    self.moved_to_bad.append((entry.name, "somebody else took the file away"))
             return None
         except OSError as error:
             raise Retryable(f"{self.key}: {path}: {error.strerror}; mend the disk") from error

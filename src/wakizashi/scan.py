@@ -12,11 +12,29 @@ from wakizashi.filesystem import Filesystem
 from wakizashi.window_file import DamagedFile, Entry, entry_of, file_name, unseal
 
 
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A file that holds a window, and of that what its name does not tell."""
+
+    entry: Entry
+    end_ms: int
+    windows: int
+
+    def covers(self, other: Entry) -> bool:
+        """Whether this one was merged from that one and more."""
+        return (
+            other != self.entry
+            and other.probe == self.entry.probe
+            and self.entry.number - self.windows < other.number <= self.entry.number
+            and self.entry.start_ms <= other.start_ms < self.end_ms
+        )
+
+
 @dataclass(slots=True)
 class Found:
     """The files in a directory."""
 
-    whole: list[Entry] = field(default_factory=list)
+    whole: list[Whole] = field(default_factory=list)
     damaged: list[tuple[str, str]] = field(default_factory=list)
     """(name, what is wrong) of each file that is no window's, whatever its name says."""
 
@@ -43,7 +61,7 @@ def scan(filesystem: Filesystem, path: Path) -> Found:
         except (DamagedFile, wire.InvalidWindow) as error:
             found.damaged.append((name, str(error)))
         else:
-            found.whole.append(entry)
+            found.whole.append(Whole(entry, window.end_ms, window.windows))
     return found
 
 
