@@ -49,6 +49,9 @@ class Trouble:
     error: int = errno.EIO
 
 
+CALM = Trouble()
+
+
 def troubles(steps: int) -> st.SearchStrategy[Trouble]:
     """Of an operation that takes about so many steps."""
     at = st.integers(1, steps)
@@ -105,7 +108,7 @@ class Machine(RuleBasedStateMachine):
 
     # -- the end of a process, and the next ------------------------------------------------------
 
-    def start(self, trouble: Trouble = Trouble()) -> None:
+    def start(self, trouble: Trouble = CALM) -> None:
         self.failed = {}
         while True:
             self.directory = WindowDirectory(

@@ -22,8 +22,9 @@ from wakizashi.probe.stats import ProbeStats
 from wakizashi.window_file import Entry
 
 PATH = Path("/dump")
-LIMIT = 600
-"""Room for four windows or so."""
+LIMIT = 250
+"""Room for three windows or so."""
+CALM = Trouble()
 
 
 class Machine(RuleBasedStateMachine):
@@ -40,7 +41,7 @@ class Machine(RuleBasedStateMachine):
 
     # -- the end of a process, and the next ------------------------------------------------------
 
-    def start(self, trouble: Trouble = Trouble()) -> None:
+    def start(self, trouble: Trouble = CALM) -> None:
         self.read = None
         while True:
             self.stats = ProbeStats()
@@ -60,7 +61,7 @@ class Machine(RuleBasedStateMachine):
                 self.end(power=trouble.power)
             except WakizashiError:
                 pass
-            trouble = Trouble()
+            trouble = CALM
         self.disk.calm()
         start, number = self.dump.directory.last_identity("p")
         self.clock = self.begin = max(self.clock, start + 1)
@@ -91,6 +92,9 @@ class Machine(RuleBasedStateMachine):
     @rule(length=st.integers(1, 9), trouble=troubles(20), chance=chances)
     def close(self, length: int, trouble: Trouble, chance: Random) -> None:
         self.disk.chance = chance
+        self.close_one(length, trouble)
+
+    def close_one(self, length: int, trouble: Trouble) -> None:
         self.clock += length
         own = Flow(0, Direction.OUT, bytes(4), self.number.to_bytes(4, "big"), self.size, 1)
         device = DeviceLedger("e", b"", Ledger(counted=Tally(1, self.size)))
@@ -112,7 +116,15 @@ class Machine(RuleBasedStateMachine):
             self.counted[self.number] = {self.size}
             self.begin, self.number, self.size = self.clock, self.number + 1, 100
 
-    @rule(which=st.integers(0, 9))
+    @rule(number=st.integers(1, 4))
+    def close_several(self, number: int) -> None:
+        for _ in range(number):
+            self.close_one(3, CALM)
+
+    @rule(which=st.integers(0, 3))
+    def read_long_before(self, which: int) -> None:
+        self.read_one(which)
+
     def read_one(self, which: int) -> None:
         """Long before it is offered: it may be merged meanwhile."""
         waiting = self.dump.directory.deliverable()
@@ -129,6 +141,14 @@ class Machine(RuleBasedStateMachine):
     )
     def deliver_it(self, fate: str, trouble: Trouble, chance: Random) -> None:
         self.disk.chance = chance
+        self.deliver_one(fate, trouble)
+
+    @rule(which=st.integers(0, 3), fate=st.sampled_from(["lost", "stored", "acknowledged"]))
+    def deliver_at_once(self, which: int, fate: str) -> None:
+        self.read_one(which)
+        self.deliver_one(fate, CALM)
+
+    def deliver_one(self, fate: str, trouble: Trouble) -> None:
         if self.read is None:
             return
         (entry, chunks), self.read = self.read, None
@@ -192,5 +212,5 @@ class Machine(RuleBasedStateMachine):
 
 def test_any_sequence_of_merges_deliveries_crashes_and_failures() -> None:
     run_state_machine_as_test(
-        Machine, settings=settings(max_examples=400, stateful_step_count=40, deadline=None)
+        Machine, settings=settings(max_examples=250, stateful_step_count=40, deadline=None)
     )
