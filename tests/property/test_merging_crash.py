@@ -5,6 +5,8 @@ other. What a center has is what it was sent, the later over the earlier of the 
 start. What it has together with what waits is what was counted, at any time.
 """
 
+from copy import deepcopy
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
@@ -27,12 +29,24 @@ LIMIT = 250
 CALM = Trouble()
 
 
+@dataclass
+class Stored:
+    """What a center has of one start: records go over those of the same flow, a ledger over a ledger."""
+
+    flows: dict[bytes, int] = field(default_factory=dict)
+    counted: int = 0
+    """By the ledger."""
+
+    def take(self, window: Window) -> None:
+        self.flows.update({flow.destination: flow.size for flow in window.flows})
+        self.counted = sum(device.ledger.counted.bytes for device in window.devices)
+
+
 class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.disk = Disk()
-        self.center: dict[int, dict[bytes, int]] = {}
-        """Start of a window, to the bytes of each flow."""
+        self.center: dict[int, Stored] = {}
         self.counted: dict[int, set[int]] = {}
         """Number of a window, to the bytes that may be in its flow; 0: it was lost in memory."""
         self.read: tuple[Entry, list[bytes]] | None = None
@@ -168,26 +182,25 @@ class Machine(RuleBasedStateMachine):
 
     def store(self, chunks: list[bytes]) -> None:
         window = wire.decode(chunks)
-        flows = self.center.setdefault(window.start_ms, {})
-        flows.update({flow.destination: flow.size for flow in window.flows})
-        assert sum(flow.size for flow in window.flows) == sum(
-            device.ledger.counted.bytes for device in window.devices
-        )
+        self.center.setdefault(window.start_ms, Stored()).take(window)
 
     # -- what holds all the time -----------------------------------------------------------------
 
     @invariant()
     def every_byte_is_there_once(self) -> None:
-        stored = {start: dict(flows) for start, flows in self.center.items()}
+        stored = deepcopy(self.center)
         for entry in self.dump.directory.pending():
             chunks = self.dump.directory.read(entry)
             assert chunks is not None, f"{entry.name} is gone"
             window = wire.decode(chunks)
-            flows = stored.setdefault(window.start_ms, {})
-            flows.update({flow.destination: flow.size for flow in window.flows})
+            stored.setdefault(window.start_ms, Stored()).take(window)
+        for start, one in stored.items():
+            assert one.counted == sum(one.flows.values()), (
+                f"the ledger of {start} is not its records"
+            )
         for number, possible in self.counted.items():
             flow = number.to_bytes(4, "big")
-            found = sum(flows.get(flow, 0) for flows in stored.values())
+            found = sum(one.flows.get(flow, 0) for one in stored.values())
             assert found in possible, f"{found} bytes of window {number}"
             if number < self.number:  # it is closed: that does not change any more
                 self.counted[number] = {found}
