@@ -23,14 +23,14 @@ the power, at every system call of all this.
 
 import contextlib
 import itertools
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from wakizashi import durable, wire
 from wakizashi.errors import Retryable, WakizashiError
 from wakizashi.filesystem import Filesystem
 from wakizashi.scan import Whole, scan, scan_sent
+from wakizashi.shelf import Each, Shelf
 from wakizashi.window_file import (
     DamagedFile,
     Entry,
@@ -44,21 +44,12 @@ from wakizashi.window_file import (
 SENT = "sent"
 BAD = "bad"
 
-Each = Callable[
-    [Callable[[WindowFile], OSError | None], Iterable[WindowFile]], Iterable[OSError | None]
-]
-"""``map``, or that of an executor."""
-
 
 class DirectoryLocked(WakizashiError):
     """Another process has the directory open."""
 
 
-class DirectoryFull(Retryable):
-    """The quota is reached; the disk may have room."""
-
-
-class WindowDirectory:
+class WindowDirectory(Shelf):
     """The windows in one directory, their files crash-safe. Threads may share it.
 
     Use :meth:`open` (it locks, and tidies up what a crash left) and :meth:`close`.
@@ -74,21 +65,13 @@ class WindowDirectory:
         limit_key: str,
         filesystem: Filesystem | None = None,
     ) -> None:
-        self.path = path
-        self.key = key
-        self.limit_bytes = limit_bytes
-        self.limit_key = limit_key
+        super().__init__(
+            path, key=key, limit_bytes=limit_bytes, limit_key=limit_key, filesystem=filesystem
+        )
         self.moved_to_bad: list[tuple[str, str]] = []
         """(name, reason) of each file that was moved to ``bad/`` since the directory was opened."""
-        self._fs = filesystem or Filesystem()
-        self._lock = threading.Lock()
         self._directory_lock = -1
-        self._entries: dict[str, Entry] = {}
-        self._strays: dict[str, int] = {}
-        """Length of each file under its final name that is no window which waits: one that
-        could not be made durable, or one that is to go. It is removed as soon as that works."""
         self._sent: list[Entry] = []
-        self._used = 0
         self._folders: set[str] = set()
         """Those of ``sent/`` and ``bad/`` that are durable."""
 
@@ -137,9 +120,7 @@ class WindowDirectory:
             self._fs.remove(self.path / name)
         if obsolete:
             self._fs.sync_directory(self.path)
-        self._entries = {w.entry.name: w.entry for w in found.whole if w.entry.name not in obsolete}
-        self._strays = {}
-        self._used = sum(entry.size for entry in self._entries.values())
+        self._begin(w.entry for w in found.whole if w.entry.name not in obsolete)
         self._sent = scan_sent(self._fs, self.path / SENT)
 
     def _obsolete(self, whole: list[Whole]) -> set[str]:
@@ -160,11 +141,6 @@ class WindowDirectory:
         if self._directory_lock >= 0:
             self._fs.unlock(self._directory_lock)
             self._directory_lock = -1
-
-    @property
-    def used_bytes(self) -> int:
-        """Bytes in waiting files, headers included."""
-        return self._used
 
     def pending(self) -> list[Entry]:
         """The waiting windows, oldest first."""
@@ -224,112 +200,6 @@ class WindowDirectory:
                 results |= self._write_round({i: files[i] for i in names.values()}, each)
                 left = [index for index in left if index not in results]
         return [results[index] for index in range(len(files))]
-
-    def _write_round(
-        self, files: dict[int, WindowFile], each: Each, *, limited: bool = True
-    ) -> dict[int, Entry | Retryable]:
-        """Files of different names, under the lock."""
-        results: dict[int, Entry | Retryable] = {}
-        self._remove_strays()
-        room = self.limit_bytes - self._used
-        for index, (entry, _) in files.items():
-            needed = entry.size - self._size_of(entry.name)
-            if limited and needed > room:
-                results[index] = self._too_much(entry)
-            else:
-                room -= needed
-        new = [(index, file) for index, file in files.items() if index not in results]
-        faults = list(each(self._write_temporary, [file for _, file in new]))
-        renamed: list[tuple[int, Entry]] = []
-        for (index, (entry, _)), fault in zip(new, faults, strict=True):
-            try:
-                if fault is not None:
-                    raise fault
-                self._fs.rename(self._temporary(entry.name), self.path / entry.name)
-            except OSError as error:
-                results[index] = self._not_written(entry, error)
-            else:
-                renamed.append((index, entry))
-        trouble: OSError | None = None
-        try:
-            if renamed:
-                self._fs.sync_directory(self.path)
-        except OSError as error:
-            trouble = error
-        for index, entry in renamed:
-            if trouble is not None:
-                results[index] = self._not_durable(entry, trouble)
-            else:
-                self._count(entry)
-                results[index] = entry
-        return results
-
-    def _count(self, entry: Entry) -> None:
-        self._forget(entry.name)
-        self._entries[entry.name] = entry
-        self._used += entry.size
-
-    def _forget(self, name: str) -> None:
-        self._used -= self._size_of(name)
-        self._entries.pop(name, None)
-        self._strays.pop(name, None)
-
-    def _size_of(self, name: str) -> int:
-        known = self._entries.get(name)
-        return known.size if known else self._strays.get(name, 0)
-
-    def _too_much(self, entry: Entry) -> DirectoryFull:
-        return DirectoryFull(
-            f"{self.limit_key}: {self.path} holds {self._used} bytes in "
-            f"{len(self._entries)} windows and {entry.size} more would pass the limit "
-            f"of {self.limit_bytes}; raise {self.limit_key}, or mend what they wait for"
-        )
-
-    def _temporary(self, name: str) -> Path:
-        return self.path / f".{name}.tmp"
-
-    def _write_temporary(self, file: WindowFile) -> OSError | None:
-        entry, content = file
-        try:
-            self._fs.remove(self._temporary(entry.name))
-            self._fs.write_new(self._temporary(entry.name), content)
-        except OSError as error:
-            return error
-        return None
-
-    def _not_written(self, entry: Entry, error: OSError) -> Retryable:
-        """A file that has not got its name; an earlier one of that name stays."""
-        with contextlib.suppress(OSError):  # a temporary goes at the next start
-            self._fs.remove(self._temporary(entry.name))
-        return self._write_trouble(entry, error)
-
-    def _not_durable(self, entry: Entry, error: OSError) -> Retryable:
-        """A file that has its name, which a crash may take away again."""
-        if entry.name in self._entries:  # of the earlier one either is there after a crash
-            self._count(entry)
-        else:
-            self._stray(entry)
-            self._remove_strays()
-        return self._write_trouble(entry, error)
-
-    def _stray(self, entry: Entry) -> None:
-        self._forget(entry.name)
-        self._strays[entry.name] = entry.size
-        self._used += entry.size
-
-    def _remove_strays(self) -> None:
-        for name in list(self._strays):
-            with contextlib.suppress(OSError):  # it still counts against the quota
-                self._fs.remove(self.path / name)
-                self._forget(name)
-
-    def _write_trouble(self, entry: Entry, error: OSError) -> Retryable:
-        trouble = Retryable(
-            f"{self.key}: {self.path}: can't write a window of {entry.size} bytes: "
-            f"{error.strerror or error}; make room, or mend the disk"
-        )
-        trouble.__cause__ = error
-        return trouble
 
     def read(self, entry: Entry) -> list[bytes] | None:
         """The chunks of a waiting window; None if the file was damaged and moved to ``bad/``.

@@ -8,13 +8,13 @@ import pytest
 
 from wakizashi import wire
 from wakizashi.errors import Retryable
-from wakizashi.files import DirectoryFull
 from wakizashi.filesystem import Filesystem
 from wakizashi.model import DeviceLedger, Direction, Flow, Ledger, Tally, Window
 from wakizashi.probe import merging
 from wakizashi.probe.dump import Dump
 from wakizashi.probe.merge import merge
 from wakizashi.probe.stats import ProbeStats
+from wakizashi.shelf import DirectoryFull
 
 
 def window(number: int, flows: int = 1, *, first: int = 0, start: int | None = None) -> Window:

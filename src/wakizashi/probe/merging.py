@@ -11,11 +11,11 @@ from itertools import pairwise
 
 from wakizashi import wire
 from wakizashi.errors import Retryable
-from wakizashi.files import DirectoryFull
 from wakizashi.model import Window
 from wakizashi.probe.backlog import Backlog, Fresh, Taken
 from wakizashi.probe.merge import merge
 from wakizashi.probe.stats import ProbeStats
+from wakizashi.shelf import DirectoryFull
 from wakizashi.telemetry import Throttle
 from wakizashi.window_file import Entry
 
