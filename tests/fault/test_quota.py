@@ -111,6 +111,9 @@ def stored(path: Path) -> tuple[int, int, Ledgers]:
         return 0, 0, []
     fields = ["number", "windows", *(f"{t}_{u}" for t in TALLIES for u in ("packets", "bytes"))]
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        tables = database.execute("SELECT name FROM sqlite_master").fetchall()
+        if ("traffic_ledger",) not in tables or ("traffic",) not in tables:
+            return 0, 0, []
         packets, octets = database.execute(
             "SELECT coalesce(sum(packets), 0), coalesce(sum(size), 0) FROM traffic"
         ).fetchone()

@@ -3,9 +3,11 @@
 import errno
 import os
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from tests.disk import Disk
 from wakizashi import wire
 from wakizashi.errors import Retryable
 from wakizashi.filesystem import Filesystem
@@ -252,3 +254,73 @@ def test_what_a_crash_left_beside_the_merged_window_goes_at_the_start(tmp_path: 
     assert again.spans == [(1, 2), (3, 3), (2, 2)]
     assert again.dump.directory.moved_to_bad == []
     assert len(list(side.path.glob("*.window"))) == 3
+
+
+def on_a_forgetful_disk() -> tuple[Dump, Disk]:
+    """A directory that two windows of a probe wait in."""
+    disk = Disk()
+    dump = opened(disk)
+    for number in (1, 2):
+        dump.save(window(number))
+    return dump, disk
+
+
+def opened(disk: Disk) -> Dump:
+    dump = Dump(
+        Path("/dump"),
+        limit_bytes=10**6,
+        auto_clear=True,
+        stats=ProbeStats(),
+        max_flows=9,
+        filesystem=disk,
+    )
+    dump.open()
+    return dump
+
+
+def deliver(dump: Dump) -> list[int]:
+    """As the delivery thread does; the numbers of what went."""
+    went = []
+    for entry in dump.directory.deliverable():
+        assert dump.directory.offer(entry)
+        dump.delivered(entry)
+        went.append(entry.number)
+    return went
+
+
+def after_the_crash(disk: Disk, seed: int) -> list[tuple[int, int]]:
+    """Number and windows of what waits then."""
+    disk.chance = Random(seed)
+    disk.crash()
+    dump = opened(disk)
+    found = [wire.decode(dump.directory.read(e) or []) for e in dump.directory.pending()]
+    return [(w.number, w.windows) for w in found]
+
+
+BOTH = merge(window(1), window(2), 9)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_merged_window_is_offered_when_those_in_it_are_gone_for_good(seed: int) -> None:
+    assert BOTH is not None
+    dump, disk = on_a_forgetful_disk()
+    dump.directory.replace(dump.directory.pending(), BOTH)
+    assert deliver(dump) == [2]
+    assert set(after_the_crash(disk, seed)) <= {(2, 2)}  # it may come again: it stores the same
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("failures", [1, 2])
+def test_windows_are_offered_when_what_they_were_not_merged_into_is_gone_for_good(
+    seed: int, failures: int
+) -> None:
+    assert BOTH is not None
+    dump, disk = on_a_forgetful_disk()
+    disk.calm()
+    disk.chance = Random(seed)
+    disk.fail_at, disk.fail_for = 6, failures  # the fsync of the directory, and the removal
+    with pytest.raises(Retryable):
+        dump.directory.replace(dump.directory.pending(), BOTH)
+    disk.calm()
+    assert deliver(dump) == [1, 2]
+    assert set(after_the_crash(disk, seed)) <= {(1, 1), (2, 1)}
