@@ -1,5 +1,6 @@
 """Which windows are merged at the quota, in what order, and when none is."""
 
+import contextlib
 import errno
 import os
 from pathlib import Path
@@ -7,12 +8,13 @@ from random import Random
 
 import pytest
 
-from tests.disk import Disk
+from tests.disk import Crash, Disk
 from wakizashi import wire
 from wakizashi.errors import Retryable
 from wakizashi.filesystem import Filesystem
 from wakizashi.model import DeviceLedger, Direction, Flow, Ledger, Tally, Window
 from wakizashi.probe import merging
+from wakizashi.probe.backlog import Backlog, Taken
 from wakizashi.probe.dump import Dump
 from wakizashi.probe.merge import merge
 from wakizashi.probe.stats import ProbeStats
@@ -324,3 +326,37 @@ def test_windows_are_offered_when_what_they_were_not_merged_into_is_gone_for_goo
     disk.calm()
     assert deliver(dump) == [1, 2]
     assert set(after_the_crash(disk, seed)) <= {(1, 1), (2, 1)}
+
+
+@pytest.mark.parametrize("step", range(1, 25))
+@pytest.mark.parametrize("seed", range(5))
+def test_killed_before_the_merged_window_is_durable_and_again_at_any_step_of_the_start(
+    step: int, seed: int
+) -> None:
+    """Those in it are removed when it is durable, no sooner."""
+    assert BOTH is not None
+    dump, disk = on_a_forgetful_disk()
+    disk.calm()
+    disk.crash_at = 6  # the fsync of the directory
+    with pytest.raises(Crash):
+        dump.directory.replace(dump.directory.pending(), BOTH)
+    disk.kill()
+    disk.calm()
+    disk.crash_at = step
+    with contextlib.suppress(Crash):  # with a late step it gets through
+        Backlog(Path("/dump"), limit_bytes=10**6, filesystem=disk).open()
+    disk.calm()
+    assert after_the_crash(disk, seed) in ([(1, 1), (2, 1)], [(2, 2)])
+
+
+def test_what_was_offered_between_reading_and_replacing_is_not_replaced(tmp_path: Path) -> None:
+    side = Side(tmp_path / "d", 9)
+    for number in (1, 2):
+        side.dump.save(window(number))
+    both = side.dump.directory.pending()
+    assert BOTH is not None
+    assert side.dump.directory.offer(both[1])
+    with pytest.raises(Taken):
+        side.dump.directory.replace(both, BOTH)
+    assert side.spans == [(1, 1), (2, 2)]
+    assert len(list(side.path.glob("*.window"))) == 2
