@@ -10,29 +10,32 @@ Invariants, in the order in which they are kept:
 3. Nothing is deleted but what is durable elsewhere, and temporaries. What can't
    be read moves to ``bad/`` and is counted.
 4. There is no cursor. The names tell the order, the last window's start and its
-   number; so the newest window that was sent stays in ``sent/`` until a newer one is.
-5. One process at a time: the directory is locked as long as it is open.
+   number; so the newest window stays, in ``sent/`` once it was sent, until there is
+   a newer one.
+5. The directory, ``sent/`` and ``bad/`` are durable before anything in them is, and a
+   window that moves there never is without a durable name.
+6. One process at a time: the directory is locked as long as it is open.
 
-Name and content of a file: :mod:`wakizashi.window_file`.
+Name and content of a file: :mod:`wakizashi.window_file`. What is found at the start:
+:mod:`wakizashi.scan`. ``tests/property/test_files_crash.py`` ends the process, or
+the power, at every system call of all this.
 """
 
 import contextlib
-import fcntl
 import itertools
-import os
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from wakizashi import wire
+from wakizashi import durable, wire
 from wakizashi.errors import Retryable, WakizashiError
 from wakizashi.filesystem import Filesystem
+from wakizashi.scan import Whole, scan, scan_sent
+from wakizashi.shelf import Each, Shelf
 from wakizashi.window_file import (
     DamagedFile,
     Entry,
     WindowFile,
     entry_of,
-    file_name,
     probe_digest,
     unseal,
     window_file,
@@ -41,17 +44,12 @@ from wakizashi.window_file import (
 SENT = "sent"
 BAD = "bad"
 
-Each = Callable[
-    [Callable[[WindowFile], OSError | None], Iterable[WindowFile]], Iterable[OSError | None]
-]
-"""``map``, or that of an executor."""
-
 
 class DirectoryLocked(WakizashiError):
     """Another process has the directory open."""
 
 
-class WindowDirectory:
+class WindowDirectory(Shelf):
     """The windows in one directory, their files crash-safe. Threads may share it.
 
     Use :meth:`open` (it locks, and tidies up what a crash left) and :meth:`close`.
@@ -67,18 +65,15 @@ class WindowDirectory:
         limit_key: str,
         filesystem: Filesystem | None = None,
     ) -> None:
-        self.path = path
-        self.key = key
-        self.limit_bytes = limit_bytes
-        self.limit_key = limit_key
+        super().__init__(
+            path, key=key, limit_bytes=limit_bytes, limit_key=limit_key, filesystem=filesystem
+        )
         self.moved_to_bad: list[tuple[str, str]] = []
         """(name, reason) of each file that was moved to ``bad/`` since the directory was opened."""
-        self._fs = filesystem or Filesystem()
-        self._lock = threading.Lock()
-        self._lock_descriptor = -1
-        self._entries: dict[str, Entry] = {}
+        self._directory_lock = -1
         self._sent: list[Entry] = []
-        self._used = 0
+        self._folders: set[str] = set()
+        """Those of ``sent/`` and ``bad/`` that are durable."""
 
     def open(self, *, keeps_sent: bool = False) -> None:
         """Create and lock the directory, remove temporaries, move damaged files to ``bad/``.
@@ -90,73 +85,62 @@ class WindowDirectory:
             DirectoryLocked: another process has it.
             WakizashiError: it can't be created or read.
         """
+        self._folders = set()
         try:
-            self._fs.make_directory(self.path)
-            self._lock_descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            fcntl.flock(self._lock_descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            durable.make_directory(self._fs, self.path)
+            self._directory_lock = self._fs.lock(self.path)
         except BlockingIOError:
-            self.close()
             raise DirectoryLocked(
                 f"{self.key}: {self.path} is in use by another process; "
                 "stop that one, or give each its own directory"
             ) from None
         except OSError as error:
-            self.close()
             raise WakizashiError(
                 f"{self.key}: {self.path}: {error.strerror}; "
                 "name a directory that this user can create and write"
             ) from error
         try:
             if keeps_sent:
-                self._fs.make_directory(self.path / SENT)
-            self._scan()
+                self._folder(SENT)
+            self._look()
         except OSError as error:
             self.close()
             raise WakizashiError(
                 f"{self.key}: {self.path}: {error}; mend the disk, or move that file away"
             ) from error
 
-    def _scan(self) -> None:
-        self._entries = {}
-        self._used = 0
-        for name in self._fs.names(self.path):
-            path = self.path / name
-            # Ours alone: the directory may be one that others write to as well.
-            if name.startswith(".") and name.endswith(".window.tmp"):
-                self._fs.remove(path)
-                continue
-            if not name.endswith(".window"):
-                continue
-            entry = entry_of(name, self._fs.size(path))
-            try:
-                if entry is None:
-                    raise DamagedFile("its name is not START-NUMBER-PROBE.window")
-                window = wire.decode(wire.unpack(unseal(self._fs.read(path))))
-                # Else a renamed file would be delivered, and acknowledged, under two names.
-                expected = file_name(window.probe, window.start_ms, window.number)
-                if name != expected:
-                    raise DamagedFile(f"holds the window of {expected}")
-            except (DamagedFile, wire.InvalidWindow) as error:
-                self._move_to_bad(name, str(error))
-            else:
-                self._entries[name] = entry
-                self._used += entry.size
-        self._sent = sorted(
-            entry
-            for name in self._fs.names(self.path / SENT)
-            if (entry := entry_of(name, self._fs.size(self.path / SENT / name)))
-        )
+    def _look(self) -> None:
+        found = scan(self._fs, self.path)
+        for name, reason in found.damaged:
+            self._move_to_bad(name, reason)
+        # A process that was killed may have renamed what it could not fsync any more.
+        self._fs.sync_directory(self.path)
+        obsolete = self._obsolete(found.whole)
+        for name in obsolete:
+            self._fs.remove(self.path / name)
+        if obsolete:
+            self._fs.sync_directory(self.path)
+        self._begin(w.entry for w in found.whole if w.entry.name not in obsolete)
+        self._sent = scan_sent(self._fs, self.path / SENT)
+
+    def _obsolete(self, whole: list[Whole]) -> set[str]:
+        """Names of the files whose windows are in others as well."""
+        return set()
+
+    def _folder(self, name: str) -> Path:
+        """``sent/`` or ``bad/``, durable."""
+        folder = self.path / name
+        if name not in self._folders:
+            self._fs.make_directory(folder)
+            self._fs.sync_directory(self.path)
+            self._folders.add(name)
+        return folder
 
     def close(self) -> None:
         """Unlock. The files stay."""
-        if self._lock_descriptor >= 0:
-            os.close(self._lock_descriptor)
-            self._lock_descriptor = -1
-
-    @property
-    def used_bytes(self) -> int:
-        """Bytes in waiting files, headers included."""
-        return self._used
+        if self._directory_lock >= 0:
+            self._fs.unlock(self._directory_lock)
+            self._directory_lock = -1
 
     def pending(self) -> list[Entry]:
         """The waiting windows, oldest first."""
@@ -167,14 +151,22 @@ class WindowDirectory:
         """Latest start (ms) and highest number of ``probe``'s windows here; (-1, 0) if none.
 
         Looks at waiting, sent and bad files, for a start may never be used twice.
+
+        Raises:
+            WakizashiError: the disk would not tell.
         """
-        ending = f"-{probe_digest(probe)}.window"
+        digest = probe_digest(probe)
         start, number = -1, 0
-        for folder in (self.path, self.path / SENT, self.path / BAD):
-            for name in self._fs.names(folder):
-                entry = entry_of(name, 0)
-                if entry and name.endswith(ending):
-                    start, number = max(start, entry.start_ms), max(number, entry.number)
+        try:
+            for folder in (self.path, self.path / SENT, self.path / BAD):
+                for name in self._fs.names(folder):
+                    entry = entry_of(name, 0)
+                    if entry and entry.probe == digest:
+                        start, number = max(start, entry.start_ms), max(number, entry.number)
+        except OSError as error:
+            raise WakizashiError(
+                f"{self.key}: {self.path}: {error.strerror}; mend the disk"
+            ) from error
         return start, number
 
     def write(self, probe: str, start_ms: int, number: int, chunks: Sequence[bytes]) -> Entry:
@@ -209,76 +201,6 @@ class WindowDirectory:
                 left = [index for index in left if index not in results]
         return [results[index] for index in range(len(files))]
 
-    def _write_round(
-        self, files: dict[int, WindowFile], each: Each
-    ) -> dict[int, Entry | Retryable]:
-        """Files of different names, under the lock."""
-        results: dict[int, Entry | Retryable] = {}
-        room = self.limit_bytes - self._used
-        for index, (entry, _) in files.items():
-            known = self._entries.get(entry.name)
-            needed = entry.size - (known.size if known else 0)
-            if needed > room:
-                results[index] = Retryable(
-                    f"{self.limit_key}: {self.path} holds {self._used} bytes in "
-                    f"{len(self._entries)} windows and {entry.size} more would pass the limit "
-                    f"of {self.limit_bytes}; raise {self.limit_key}, or mend what they wait for"
-                )
-            else:
-                room -= needed
-        new = [(index, file) for index, file in files.items() if index not in results]
-        faults = list(each(self._write_temporary, [file for _, file in new]))
-        renamed: list[tuple[int, Entry]] = []
-        for (index, (entry, _)), fault in zip(new, faults, strict=True):
-            try:
-                if fault is not None:
-                    raise fault
-                self._fs.rename(self._temporary(entry.name), self.path / entry.name)
-            except OSError as error:
-                results[index] = self._not_written(entry, error, final=False)
-            else:
-                renamed.append((index, entry))
-        try:
-            if renamed:
-                self._fs.sync_directory(self.path)
-        except OSError as error:
-            for index, entry in renamed:
-                results[index] = self._not_written(entry, error, final=True)
-            return results
-        for index, entry in renamed:
-            known = self._entries.get(entry.name)
-            self._used += entry.size - (known.size if known else 0)
-            self._entries[entry.name] = entry
-            results[index] = entry
-        return results
-
-    def _temporary(self, name: str) -> Path:
-        return self.path / f".{name}.tmp"
-
-    def _write_temporary(self, file: WindowFile) -> OSError | None:
-        entry, content = file
-        try:
-            self._fs.remove(self._temporary(entry.name))
-            self._fs.write_new(self._temporary(entry.name), content)
-        except OSError as error:
-            return error
-        return None
-
-    def _not_written(self, entry: Entry, error: OSError, *, final: bool) -> Retryable:
-        """Leave no trace; an earlier file of that name counts already: it stays."""
-        leftovers = [self._temporary(entry.name)]
-        if final and entry.name not in self._entries:
-            leftovers.append(self.path / entry.name)
-        for leftover in leftovers:
-            with contextlib.suppress(OSError):  # a temporary goes at the next start
-                self._fs.remove(leftover)
-        trouble = Retryable(
-            f"{self.key}: {self.path}: can't write a window of {entry.size} bytes: "
-            f"{error.strerror or error}; make room, or mend the disk"
-        )
-        trouble.__cause__ = error
-        return trouble
-
     def read(self, entry: Entry) -> list[bytes] | None:
         """The chunks of a waiting window; None if the file was damaged and moved to ``bad/``.
 
@@ -292,8 +214,10 @@ class WindowDirectory:
             self.quarantine(entry, str(error))
             return None
         except FileNotFoundError:
-            self._forget(entry)
-            self.moved_to_bad.append((entry.name, "the file was taken away by somebody else"))
+            with self._lock:
+                if entry.name in self._entries:  # else it was let go of since the caller saw it
+                    self._forget(entry.name)
+                    self.moved_to_bad.append((entry.name, "somebody else took the file away"))
             return None
         except OSError as error:
             raise Retryable(f"{self.key}: {path}: {error.strerror}; mend the disk") from error
@@ -307,44 +231,60 @@ class WindowDirectory:
         Raises:
             Retryable: the disk would not do it; the window still waits.
         """
-        with self._disk_trouble(entry):
+        with self._lock, self._disk_trouble(entry):
             self._fs.remove(self.path / entry.name)
-        self._forget(entry)
+            self._forget(entry.name)
 
     def keep_sent(self, entry: Entry, *, newest_only: bool) -> None:
         """Move a window that is durable elsewhere to ``sent/``.
 
-        ``sent/`` keeps the newest window alone, or as many as the byte quota
-        allows; the newest always stays (invariant 4).
+        ``sent/`` keeps the newest window alone, and that only where none that waits is
+        newer; or as many as the byte quota allows. The newest always stays (invariant 4).
 
         Raises:
             Retryable: the disk would not do it; the window still waits, or an older
                 one stays in ``sent/`` for now.
         """
-        folder = self.path / SENT
-        with self._disk_trouble(entry):
-            self._fs.make_directory(folder)
-            self._fs.rename(self.path / entry.name, folder / entry.name)
-        self._forget(entry)
+        source = self.path / entry.name
         with self._lock:
-            self._sent = sorted({*self._sent, entry})
-            total = sum(sent.size for sent in self._sent)
-            while len(self._sent) > 1 and (newest_only or total > self.limit_bytes):
-                oldest = self._sent[0]
-                with self._disk_trouble(oldest):
-                    self._fs.remove(folder / oldest.name)
-                total -= oldest.size
-                del self._sent[0]
+            with self._disk_trouble(entry):
+                if self._is_newest(entry):  # it alone is worth an fsync
+                    durable.move(self._fs, source, self._folder(SENT) / entry.name)
+                elif newest_only:
+                    self._fs.remove(source)
+                else:
+                    self._fs.rename(source, self._folder(SENT) / entry.name)
+                self._forget(entry.name)
+            if not newest_only or self._is_newest(entry):
+                known = (sent for sent in self._sent if sent.name != entry.name)
+                self._sent = sorted({*known, entry})
+            self._trim_sent(newest_only)
+
+    def _is_newest(self, entry: Entry) -> bool:
+        """Whether no window of that probe, waiting or sent, is newer."""
+        return not any(
+            other > entry and other.probe == entry.probe
+            for other in itertools.chain(self._entries.values(), self._sent)
+        )
+
+    def _trim_sent(self, newest_only: bool) -> None:
+        total = sum(sent.size for sent in self._sent)
+        while len(self._sent) > 1 and (newest_only or total > self.limit_bytes):
+            oldest = self._sent[0]
+            with self._disk_trouble(oldest):
+                self._fs.remove(self.path / SENT / oldest.name)
+            total -= oldest.size
+            del self._sent[0]
 
     def quarantine(self, entry: Entry, reason: str) -> None:
-        """Move a window that can't be used to ``bad/``, for a person to look at.
+        """Move a window that can't be used to ``bad/``, for a person to look at; durable on return.
 
         Raises:
             Retryable: the disk would not do it; the window still waits.
         """
-        with self._disk_trouble(entry):
+        with self._lock, self._disk_trouble(entry):
             self._move_to_bad(entry.name, reason)
-        self._forget(entry)
+            self._forget(entry.name)
 
     @contextlib.contextmanager
     def _disk_trouble(self, entry: Entry) -> Iterator[None]:
@@ -356,20 +296,14 @@ class WindowDirectory:
                 f"{error.strerror or error}; mend the disk, or the rights in that directory"
             ) from error
 
-    def _forget(self, entry: Entry) -> None:
-        with self._lock:
-            if known := self._entries.pop(entry.name, None):
-                self._used -= known.size  # it may have been written again since
-
     def _move_to_bad(self, name: str, reason: str) -> None:
-        folder = self.path / BAD
-        self._fs.make_directory(folder)
+        folder = self._folder(BAD)
         # Never over an earlier one of that name (invariant 3).
         taken = set(self._fs.names(folder))
         target = next(
             option for n in itertools.count() if (option := name + f".{n}" * bool(n)) not in taken
         )
-        self._fs.rename(self.path / name, folder / target)
+        durable.move(self._fs, self.path / name, folder / target)
         self.moved_to_bad.append((name, reason))
 
     def sent(self) -> Iterator[tuple[Entry, list[bytes]]]:

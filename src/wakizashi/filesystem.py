@@ -1,15 +1,42 @@
 """The system calls that files are made durable with."""
 
+import fcntl
 import os
 from pathlib import Path
 
 
 class Filesystem:
-    """The system calls this module makes; tests pass one that fails, or forgets, at will."""
+    """The system calls of :mod:`wakizashi.files`; tests pass one that fails, or forgets, at will."""
+
+    def lock(self, path: Path) -> int:
+        """Lock a directory until :meth:`unlock`.
+
+        Raises:
+            BlockingIOError: another process has locked it.
+        """
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def unlock(self, lock: int) -> None:
+        """Give up what :meth:`lock` returned."""
+        os.close(lock)
+
+    def is_directory(self, path: Path) -> bool:
+        """Whether there is a directory."""
+        return path.is_dir()
+
+    def is_mount(self, path: Path) -> bool:
+        """Whether a directory is the root of its file system."""
+        return os.path.ismount(path)
 
     def make_directory(self, path: Path) -> None:
-        """Create a directory, with its parents, for this user alone."""
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Create a directory, for this user alone; no error if it is there."""
+        path.mkdir(mode=0o700, exist_ok=True)
 
     def names(self, path: Path) -> list[str]:
         """The names in a directory, sorted; empty where there is no directory."""
@@ -40,6 +67,10 @@ class Filesystem:
     def rename(self, source: Path, target: Path) -> None:
         """Rename, over ``target`` if it exists."""
         os.rename(source, target)
+
+    def link(self, source: Path, target: Path) -> None:
+        """Give a file a second name."""
+        os.link(source, target)
 
     def sync_directory(self, path: Path) -> None:
         """Make the directory's entries durable."""

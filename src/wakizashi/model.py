@@ -53,9 +53,10 @@ class Tally:
 class Ledger:
     """What passed a device by its own counters, and what became of it.
 
-    ``device = counted + own + non_ip + dropped``: exactly over a run with
+    ``device = counted + own + non_ip + dropped + lost``: exactly over a run with
     quiet edges, in one window within the packets in flight at its edges.
     ``other`` is the part of ``counted`` that was folded beyond ``maxFlows``.
+    ``lost`` was counted too, but neither dump directory nor center took it.
     """
 
     device: Tally = Tally()
@@ -64,15 +65,19 @@ class Ledger:
     non_ip: Tally = Tally()
     dropped: Tally = Tally()
     other: Tally = Tally()
+    lost: Tally = Tally()
 
     @property
     def accounted(self) -> Tally:
-        """Everything whose fate is known: counted, own, non-IP, dropped."""
-        return self.counted + self.own + self.non_ip + self.dropped
+        """Everything whose fate is known: counted, own, non-IP, dropped, lost."""
+        return self.counted + self.own + self.non_ip + self.dropped + self.lost
 
 
-TALLIES = ("device", "counted", "own", "non_ip", "dropped", "other")
+TALLIES = ("device", "counted", "own", "non_ip", "dropped", "other", "lost")
 """The tallies of a ledger, in the order in which backends store them."""
+
+LATER_FIELDS = {"windows": 1, "lost_packets": 0, "lost_bytes": 0}
+"""Fields of a stored ledger that were added later, and what a ledger without them means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,8 @@ class Window:
     tags: Tags
     devices: tuple[DeviceLedger, ...]
     flows: tuple[Flow, ...]
+    windows: int = 1
+    """How many it was merged from; it covers ``number - windows + 1`` to ``number``."""
 
 
 class TrafficRecord(NamedTuple):
@@ -135,6 +142,8 @@ class LedgerRecord:
     duration: int
     """Length of the window in milliseconds."""
     ledger: Ledger
+    windows: int = 1
+    """As of :class:`Window`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,11 @@ class Entry:
     name: str
     size: int
 
+    @property
+    def probe(self) -> str:
+        """The digits that stand for the probe's name."""
+        return self.name.removesuffix(".window")[-12:]
+
 
 WindowFile = tuple[Entry, bytes]
 """A file that is to be, and its content."""

@@ -101,6 +101,7 @@ def encode(window: Window) -> list[bytes]:
             start_unix_ms=window.start_ms,
             end_unix_ms=window.end_ms,
             number=window.number,
+            windows=window.windows if window.windows > 1 else 0,
             chunk_index=index,
             chunk_count=len(batches),
             records=[
@@ -259,6 +260,7 @@ class Assembly:
             tags=self._tags,
             devices=self._devices,
             flows=tuple(self._flows),
+            windows=chunk.windows or 1,
         )
         self._head = None
         self._flows = []
@@ -281,6 +283,10 @@ class Assembly:
             )
         if chunk.number > MAX_INTEGER:
             raise InvalidWindow(f"number: {chunk.number} is beyond {MAX_INTEGER}")
+        if chunk.windows > max(1, chunk.number):
+            raise InvalidWindow(
+                f"windows: {chunk.windows} can't end with number {chunk.number}; the first is 1"
+            )
         most = -(-MAX_WINDOW_RECORDS // MAX_CHUNK_RECORDS)
         if not 1 <= chunk.chunk_count <= most:
             raise InvalidWindow(f"chunk_count: {chunk.chunk_count} is not from 1 to {most}")
@@ -311,7 +317,7 @@ class Assembly:
     ) -> None:
         if self.name != before:
             raise InvalidWindow(f"a chunk of another window came before the last one of {before}")
-        for field in ("end_unix_ms", "number", "chunk_count"):
+        for field in ("end_unix_ms", "number", "windows", "chunk_count"):
             ours, theirs = getattr(head, field), getattr(chunk, field)
             if ours != theirs:
                 raise InvalidWindow(f"{field}: {theirs}, but {ours} in the first chunk")

@@ -21,7 +21,7 @@ from wakizashi.center.backend import Backend, backend_names, open_backend
 from wakizashi.center.config import load_center
 from wakizashi.center.isolate import isolate
 from wakizashi.errors import Permanent, Retryable, WakizashiError
-from wakizashi.model import Direction, Flow, LedgerRecord, StoredWindow
+from wakizashi.model import Direction, Flow, LedgerRecord, StoredWindow, Tally
 
 END = START + 10**9
 Settings = list[str]
@@ -123,6 +123,17 @@ def test_what_was_written_is_read(backend: Backend) -> None:
         (record for stored in windows for record in stored.ledgers),
         key=lambda record: (record.timestamp, record.probe, record.device),
     )
+
+
+def test_lost_bytes_and_merged_windows_are_read(backend: Backend) -> None:
+    stored = [
+        aggregate(window(number, lost=Tally(number, 10 * number), windows=number or 1))
+        for number in range(4)
+    ]
+    backend.write(stored)
+    assert ledgers(backend) == [record for merged in stored for record in merged.ledgers]
+    assert [record.windows for record in ledgers(backend)] == [1, 1, 2, 3]
+    assert ledgers(backend)[3].ledger.lost == Tally(3, 30)
 
 
 def test_writing_again_in_any_order_stores_the_same(backend: Backend) -> None:

@@ -18,11 +18,12 @@ from tests.fault.test_center import Center
 from wakizashi.center.aggregate import aggregate
 from wakizashi.center.backend import Series
 from wakizashi.center.backends.influxdb import Config, Influx
+from wakizashi.center.influx.lines import encode_lines
 from wakizashi.center.isolate import isolate, points
 from wakizashi.center.metrics import Metrics
 from wakizashi.center.series import SeriesWatch
 from wakizashi.errors import Permanent, Retryable
-from wakizashi.model import Direction, Flow, StoredWindow
+from wakizashi.model import Direction, Flow, StoredWindow, Tally
 
 DAY = 86_400_000
 LATER = 2**43
@@ -307,3 +308,19 @@ def test_a_center_looks(
         )
     finally:
         assert center.stop() == 0
+
+
+def test_ledgers_from_before_losses_and_merged_windows_are_read(
+    influxd: InfluxServer, backend: Influx, database: str
+) -> None:
+    old, new = aggregate(window(3)), aggregate(window(5, lost=Tally(1, 60), windows=2))
+    backend.write([replace(old, ledgers=())])  # makes the database
+    kept = ",".join(
+        field
+        for field in encode_lines([old], "traffic").splitlines()[1].split(" ")[1].split(",")
+        if not field.startswith(("windows", "lost_"))
+    )
+    influxd.write(database, f"traffic_ledger,probe=vm-1,device=eth0 {kept} {old.start_ms}")
+    assert list(backend.ledgers(0, LATER)) == list(old.ledgers)  # the columns are not there
+    backend.write([new])
+    assert list(backend.ledgers(0, LATER)) == [*old.ledgers, *new.ledgers]  # they are null

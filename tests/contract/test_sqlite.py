@@ -18,7 +18,7 @@ from wakizashi.center.isolate import isolate
 from wakizashi.center.sqlite import reading, retention
 from wakizashi.center.sqlite.tables import Tables
 from wakizashi.errors import Permanent, Retryable, WakizashiError
-from wakizashi.model import Direction, Flow, StoredWindow
+from wakizashi.model import Direction, Flow, StoredWindow, Tally
 
 DAY = 86_400
 
@@ -101,6 +101,58 @@ def test_file_of_another_layout_is_refused_and_left_alone(tmp_path: Path, layout
         (tmp_path / "w.db").rename(tmp_path / "old.db")
         made.write([stored(0)])
         assert rows(made) == expected(stored(0))
+
+
+OLD_NUMBERS = ", ".join(
+    f"{tally}_{unit} INTEGER NOT NULL"
+    for tally in ("device", "counted", "own", "non_ip", "dropped", "other")
+    for unit in ("packets", "bytes")
+)
+OLD_FILE = f"""
+    CREATE TABLE traffic_window (id INTEGER PRIMARY KEY, timestamp INTEGER, probe TEXT NOT NULL,
+        tags TEXT NOT NULL, UNIQUE (timestamp, probe));
+    CREATE TABLE traffic_record (window INTEGER NOT NULL, probeIP TEXT NOT NULL, srcIP TEXT NOT NULL,
+        dstIP TEXT NOT NULL, size INTEGER NOT NULL, packets INTEGER NOT NULL,
+        PRIMARY KEY (window, probeIP, srcIP, dstIP)) WITHOUT ROWID;
+    CREATE TABLE traffic_device (window INTEGER NOT NULL, device TEXT NOT NULL,
+        number INTEGER NOT NULL, duration INTEGER NOT NULL, {OLD_NUMBERS},
+        PRIMARY KEY (window, device)) WITHOUT ROWID;
+    CREATE VIEW traffic AS SELECT timestamp, probe, probeIP, srcIP, dstIP, size, packets, tags
+        FROM traffic_window JOIN traffic_record ON window = id WHERE timestamp IS NOT NULL;
+    CREATE VIEW traffic_ledger AS SELECT timestamp, probe, device, number, duration,
+        {OLD_NUMBERS.replace(" INTEGER NOT NULL", "")}, tags
+        FROM traffic_window JOIN traffic_device ON window = id WHERE timestamp IS NOT NULL;
+    PRAGMA user_version = 1;
+    INSERT INTO traffic_window VALUES (1, {START}, 'vm-1', '{{}}');
+    INSERT INTO traffic_record VALUES (1, '10.0.0.1', '10.0.0.1', '10.0.0.0', 1000, 1);
+    INSERT INTO traffic_device VALUES (1, 'eth0', 0, 30000, 1, 1000, 1, 1000, 0, 0, 0, 0, 0, 0, 0, 0);
+"""
+"""The file of a center from before the ledger's ``windows`` and ``lost``."""
+
+
+def test_file_from_before_losses_and_merged_windows_is_read_and_goes_on(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "w.db")) as old:
+        old.executescript(OLD_FILE)
+    before = (tmp_path / "w.db").read_bytes()
+    with opened("sqlite", settings(tmp_path), read_only=True) as reader:
+        assert rows(reader) == expected(stored(0))
+        assert ledgers(reader) == list(stored(0).ledgers)
+    assert (tmp_path / "w.db").read_bytes() == before
+    later = aggregate(window(5, lost=Tally(1, 60), windows=3))
+    with opened("sqlite", settings(tmp_path)) as made:
+        made.write([later])
+    with opened("sqlite", settings(tmp_path)) as again:
+        again.write([stored(6)])
+        assert rows(again) == expected(stored(0), later, stored(6))
+        assert ledgers(again) == [*stored(0).ledgers, *later.ledgers, *stored(6).ledgers]
+    with closing(sqlite3.connect(tmp_path / "w.db")) as other:
+        query = "SELECT number, windows, lost_bytes FROM traffic_ledger ORDER BY number"
+        assert other.execute(query).fetchall() == [(0, 1, 0), (5, 3, 60), (6, 1, 0)]
+        # The release before names its columns, and so can be gone back to.
+        other.execute("INSERT INTO traffic_window VALUES (9, 9, 'vm-1', '{}')")
+        names = f"window, device, number, duration, {OLD_NUMBERS.replace(' INTEGER NOT NULL', '')}"
+        other.execute(f"INSERT INTO traffic_device ({names}) VALUES (9, 'eth0'{', 7' * 14})")
+        assert other.execute(query).fetchall()[-1] == (7, 1, 0)
 
 
 def test_second_center_is_refused(tmp_path: Path) -> None:
@@ -225,7 +277,7 @@ def test_every_statement_uses_an_index(tmp_path: Path) -> None:
         statements = [
             text for text in statements if text.startswith(("SELECT", "UPDATE", "DELETE"))
         ]
-        statements += [tables.sums(["probe"]), tables.sums(["srcIP", "dstIP"])]
+        statements += [tables.sums(["probe"]), tables.sums(["srcIP", "dstIP"]), tables.devices([])]
         assert len(statements) > 10
         # And what people ask.
         statements.append("SELECT sum(size) FROM traffic WHERE timestamp >= ? AND timestamp < ?")

@@ -6,7 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wakizashi import wire
-from wakizashi.model import MAX_TIME_MS, DeviceLedger, Direction, Flow, Ledger, Tally, Window
+from wakizashi.model import (
+    MAX_TIME_MS,
+    TALLIES,
+    DeviceLedger,
+    Direction,
+    Flow,
+    Ledger,
+    Tally,
+    Window,
+)
 
 names = st.text(
     st.characters(codec="utf-8", exclude_characters="\\\x7f", exclude_categories=["Cc"]),
@@ -18,7 +27,7 @@ tag_keys = st.from_regex(r"[A-Za-z][A-Za-z0-9_.-]{0,62}", fullmatch=True).filter
 )
 integers = st.integers(0, 2**40)
 tallies = st.builds(Tally, integers, integers)
-ledgers = st.builds(Ledger, *[tallies] * 6)
+ledgers = st.builds(Ledger, *[tallies] * len(TALLIES))
 addresses = st.one_of(
     st.just(b""), st.binary(min_size=4, max_size=4), st.binary(min_size=16, max_size=16)
 )
@@ -48,14 +57,16 @@ def windows(draw: st.DrawFn) -> Window:
         DeviceLedger(name, draw(addresses), draw(ledgers))
         for name in draw(st.lists(names, max_size=4, unique=True))
     )
+    number = draw(st.integers(0, 2**63 - 1))
     return Window(
         probe=draw(names),
         start_ms=start,
         end_ms=draw(st.integers(start + 1, MAX_TIME_MS)),
-        number=draw(st.integers(0, 2**63 - 1)),
+        number=number,
         tags=tuple(sorted(draw(st.dictionaries(tag_keys, names, max_size=4)).items())),
         devices=devices,
         flows=tuple(draw(st.lists(flows(len(devices)), max_size=8))) if devices else (),
+        windows=draw(st.integers(1, min(max(1, number), 2**32 - 1))),
     )
 
 

@@ -20,7 +20,7 @@ from wakizashi.probe.devices import ARPHRD_ETHER, Device, Netlink, Snapshot
 from wakizashi.probe.dump import Dump
 from wakizashi.probe.loop import Probe
 from wakizashi.probe.stats import ProbeStats
-from wakizashi.probe.transmit import Transmitter
+from wakizashi.probe.transmit import Transmitter, Unsaved
 
 HERE, THERE = b"\x0a\0\0\1", b"\x0a\0\0\2"
 
@@ -141,8 +141,8 @@ def test_last_window_that_nobody_took_is_saved_where_there_is_room_by_now(
             if room:
                 dump.directory.limit_bytes = 10**6
 
-        def deliver_unsaved(self, chunks: list[bytes]) -> bool:
-            return False
+        def deliver_unsaved(self, chunks: list[bytes]) -> Unsaved:
+            return Unsaved.NOT_OFFERED
 
     app._stop(cast(Probe, FakeProbe()), cast(Transmitter, FakeTransmitter()), dump, stats)
     assert (stats.lost_bytes, stats.lost_packets) == ((0, 0) if room else (300, 2))

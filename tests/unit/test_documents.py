@@ -15,7 +15,7 @@ from wakizashi.center.mongo.documents import (
     time_ms,
     traffic_documents,
 )
-from wakizashi.model import MAX_TIME_MS
+from wakizashi.model import MAX_TIME_MS, Tally
 
 
 def decoded(found: datetime) -> datetime:
@@ -46,10 +46,18 @@ def test_a_document_is_small() -> None:
 
 
 def test_ledgers_come_back() -> None:
-    stored = aggregate(window(3))
+    stored = aggregate(window(3, lost=Tally(1, 60), windows=2))
     (document,) = ledger_documents(stored)
     (record,) = stored.ledgers
     assert ledger_record(bson.decode(bson.encode(document))) == record
+
+
+def test_a_ledger_from_before_losses_and_merged_windows_comes_back() -> None:
+    stored = aggregate(window(3))
+    (document,) = ledger_documents(stored)
+    for field in ("windows", "lost_packets", "lost_bytes"):
+        del document[field]
+    assert (ledger_record(document),) == stored.ledgers
 
 
 def test_identity_is_of_nothing_but_the_identity() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from wakizashi import wire
+from wakizashi.durable import NO_LINKS
 from wakizashi.errors import Retryable, WakizashiError
 from wakizashi.files import BAD, SENT, DirectoryLocked, WindowDirectory
 from wakizashi.filesystem import Filesystem
@@ -83,7 +84,13 @@ def directory(
     opened = WindowDirectory(
         path, key="dumpDir", limit_bytes=limit, limit_key="dumpLimit", filesystem=filesystem
     )
-    opened.open()
+    if isinstance(filesystem, Failing):  # what opening does is not what is made to fail here
+        at, filesystem.at = filesystem.at, 0
+        opened.open()
+        filesystem.at = at
+        filesystem.calls.clear()
+    else:
+        opened.open()
     return opened
 
 
@@ -241,7 +248,9 @@ def test_write_fails_at_any_step(
         put(target)
     message = str(refusal.value)
     assert "dumpDir" in message and str(tmp_path) in message and os.strerror(error) in message
-    assert target.pending() == [] and target.used_bytes == 0
+    assert target.pending() == []
+    # What has its name and won't go takes room, though it is no window that waits.
+    assert target.used_bytes == sum(path.stat().st_size for path in tmp_path.glob("*.window"))
     if not for_ever:
         assert os.listdir(tmp_path) == []
     target.close()
@@ -299,8 +308,8 @@ def test_a_failed_fsync_is_followed_by_a_new_file(
         if len(synced) == 1:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(os, "fsync", fsync)
     target = directory(tmp_path)
+    monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(Retryable, match="Input/output error"):
         put(target)
     assert len(synced) == 1 and os.listdir(tmp_path) == []
@@ -380,7 +389,7 @@ def test_modes(tmp_path: Path) -> None:
     old = os.umask(0)
     try:
         target = directory(tmp_path / "dump")
-        entry, other = put(target), put(target, START + 1, 2)
+        other, entry = put(target), put(target, START + 1, 2)
         target.keep_sent(entry, newest_only=True)
         target.quarantine(other, "test")
     finally:
@@ -397,9 +406,8 @@ def test_sent_keeps_the_newest_only(tmp_path: Path) -> None:
     entries = [put(target, START + i, 1 + i) for i in range(3)]
     for entry in (entries[1], entries[0], entries[2]):  # acks come in any order
         target.keep_sent(entry, newest_only=True)
-        kept = windows_at(tmp_path / SENT)
-        assert len(kept) == 1
-    assert kept == [entries[2].name]
+        assert target.last_identity(PROBE) == (START + 2, 3)
+    assert windows_at(tmp_path / SENT) == [entries[2].name]
     assert target.pending() == [] and target.used_bytes == 0
 
 
@@ -506,11 +514,128 @@ def test_window_that_the_disk_does_not_let_go_of_still_waits(tmp_path: Path, ste
 def test_older_one_in_sent_that_can_not_be_removed_goes_with_the_next(tmp_path: Path) -> None:
     disk = Failing()
     target = directory(tmp_path, filesystem=disk)
+    first = put(target)
+    target.keep_sent(first, newest_only=True)
+    second = put(target, START + 1, 2)
+    disk.at = len(disk.calls) + 3  # the move works, the removal of the older one does not
+    with pytest.raises(Retryable, match=first.name):
+        target.keep_sent(second, newest_only=True)
+    assert disk.calls[-3:] == ["sync_directory", "remove", "remove"]
+    assert target.pending() == []
+    third = put(target, START + 2, 3)
+    target.keep_sent(third, newest_only=True)
+    assert windows_at(tmp_path / SENT) == [third.name]
+
+
+def test_only_the_newest_window_costs_an_fsync_when_it_is_acknowledged(tmp_path: Path) -> None:
+    disk = Failing()
+    target = directory(tmp_path, filesystem=disk)
     entries = [put(target, START + i, 1 + i) for i in range(3)]
-    target.keep_sent(entries[0], newest_only=True)
-    disk.at = len(disk.calls) + 2  # the rename works, the removal does not
-    with pytest.raises(Retryable, match=entries[0].name):
-        target.keep_sent(entries[1], newest_only=True)
-    assert target.pending() == [entries[2]]
+    disk.calls.clear()
+    for entry in entries[:2]:
+        target.keep_sent(entry, newest_only=True)
+    assert disk.calls == ["remove", "remove"]
     target.keep_sent(entries[2], newest_only=True)
-    assert windows_at(tmp_path / SENT) == [entries[2].name]
+    assert disk.calls.count("sync_directory") == 2  # sent/ itself, and what is in it
+
+
+@pytest.mark.parametrize("code", sorted(NO_LINKS))
+@pytest.mark.parametrize("folder", [SENT, BAD])
+def test_file_system_without_hard_links(tmp_path: Path, code: int, folder: str) -> None:
+    class NoLinks(Failing):
+        def link(self, source: Path, target: Path) -> None:
+            raise OSError(code, os.strerror(code))
+
+    disk = NoLinks()
+    target = directory(tmp_path, filesystem=disk)
+    entry = put(target)
+
+    def let_go() -> None:
+        if folder == SENT:
+            target.keep_sent(entry, newest_only=True)
+        else:
+            target.quarantine(entry, "refused")
+
+    disk.calls.clear()
+    disk.at = 3  # the folder is made durable, the file is renamed, and can't be made durable
+    with pytest.raises(Retryable, match="can't move or remove"):
+        let_go()
+    assert disk.calls == ["sync_directory", "rename", "sync_directory", "rename"]
+    assert target.pending() == [entry] and target.read(entry) == chunks()
+    let_go()
+    assert windows_at(tmp_path / folder) == [entry.name]
+    assert windows_at(tmp_path) == [] and target.used_bytes == 0
+
+
+def test_every_directory_that_open_makes_is_durable(tmp_path: Path) -> None:
+    class Watched(Filesystem):
+        def __init__(self) -> None:
+            self.synced: list[Path] = []
+
+        def sync_directory(self, path: Path) -> None:
+            self.synced.append(path)
+            super().sync_directory(path)
+
+    disk = Watched()
+    deep = tmp_path / "a" / "b" / "dump"
+    directory(deep, filesystem=disk).close()
+    levels = [tmp_path / "a" / "b", tmp_path / "a", tmp_path]
+    assert disk.synced[:3] == levels
+    disk.synced.clear()
+    directory(deep, filesystem=disk).close()  # whoever made them may have been killed too soon
+    assert disk.synced[:3] == levels
+
+
+def test_a_directory_above_that_may_not_be_listed_is_no_obstacle(tmp_path: Path) -> None:
+    class Closed(Filesystem):
+        def sync_directory(self, path: Path) -> None:
+            if path == tmp_path:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            super().sync_directory(path)
+
+    (tmp_path / "there").mkdir()
+    directory(tmp_path / "there", filesystem=Closed()).close()
+    with pytest.raises(WakizashiError, match="Permission denied; name a directory"):
+        directory(tmp_path / "new", filesystem=Closed())
+
+
+def test_a_disk_that_does_not_list_is_told_when_the_last_window_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    class Unlisted(Filesystem):
+        broken = False
+
+        def names(self, path: Path) -> list[str]:
+            if self.broken:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return super().names(path)
+
+    disk = Unlisted()
+    target = directory(tmp_path, filesystem=disk)
+    disk.broken = True
+    with pytest.raises(WakizashiError, match=f"^dumpDir: {tmp_path}: Input/output error; mend"):
+        target.last_identity(PROBE)
+
+
+def test_what_could_not_be_removed_goes_with_the_next_write(tmp_path: Path) -> None:
+    """Else a center that never gets that window again would find it at its next start."""
+    disk = Failing()
+    target = directory(tmp_path, filesystem=disk)
+    disk.at, disk.for_ever = STEPS, True  # neither durable nor to be removed
+    with pytest.raises(Retryable):
+        put(target)
+    assert len(windows_at(tmp_path)) == 1
+    disk.at = 0
+    other = put(target, START + 1, 2)
+    assert windows_at(tmp_path) == [other.name]
+    assert target.used_bytes == other.size
+
+
+def test_a_rewrite_that_is_not_durable_counts_as_long_as_it_is(tmp_path: Path) -> None:
+    disk = Failing()
+    target = directory(tmp_path, filesystem=disk)
+    put(target)
+    disk.at = len(disk.calls) + STEPS
+    with pytest.raises(Retryable):
+        put(target, flows=5)
+    assert target.used_bytes == sum(path.stat().st_size for path in tmp_path.glob("*.window"))

@@ -45,6 +45,8 @@ def opened(path: Path, filesystem: Filesystem | None = None, limit: int = 2**20)
         path, key="recoverDir", limit_bytes=limit, limit_key="recoverLimit", filesystem=filesystem
     )
     made.open()
+    if isinstance(filesystem, Watched):
+        filesystem.calls.clear()
     return made
 
 

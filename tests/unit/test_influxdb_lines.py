@@ -29,8 +29,11 @@ def test_lines_are_escaped_and_tags_sorted() -> None:
     assert second.startswith(
         rf"traffic_ledger,{common},device=eth0,probe=ns/pod\ 1,zone=ü number=0i,"
     )
-    assert f"duration=30000i,device_packets=1i,device_bytes={2**62}i,counted_packets=1i" in second
-    assert second.endswith(f"other_packets=0i,other_bytes=0i {START}")
+    assert (
+        f"duration=30000i,windows=1i,device_packets=1i,device_bytes={2**62}i,counted_packets=1i"
+        in second
+    )
+    assert second.endswith(f"other_bytes=0i,lost_packets=0i,lost_bytes=0i {START}")
 
 
 class _Scripted(http.server.BaseHTTPRequestHandler):

@@ -22,7 +22,7 @@ from wakizashi.center.redis.hashes import (
 )
 from wakizashi.center.redis.url import Place
 from wakizashi.errors import ConfigError
-from wakizashi.model import StoredWindow, TrafficRecord
+from wakizashi.model import StoredWindow, Tally, TrafficRecord
 
 KEYS = Keys("wakizashi", "traffic")
 
@@ -186,3 +186,16 @@ def test_a_field_that_is_none_of_ours(field: bytes, value: bytes) -> None:
         list(decode_traffic("p", START, {field: value}))
     with pytest.raises(ValueError):
         list(decode_ledgers("p", START, {field: value}))
+
+
+def test_a_ledger_from_before_losses_and_merged_windows_comes_back() -> None:
+    old = {b"eth0": b"7 30000 9 900 8 800 1 100 0 0 0 0 2 20"}
+    (record,) = decode_ledgers("vm-1", START, old)
+    assert (record.number, record.duration, record.windows) == (7, 30_000, 1)
+    assert (record.ledger.other, record.ledger.lost) == (Tally(2, 20), Tally())
+
+
+@pytest.mark.parametrize("numbers", [13, 15, 16, 18])
+def test_a_ledger_of_another_length_is_none(numbers: int) -> None:
+    with pytest.raises(ValueError):
+        list(decode_ledgers("vm-1", START, {b"eth0": b" ".join([b"1"] * numbers)}))

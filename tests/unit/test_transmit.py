@@ -23,7 +23,7 @@ from wakizashi.probe.addresses import REMEMBER_SECONDS, Address, Center
 from wakizashi.probe.capture import Endpoint
 from wakizashi.probe.dump import Dump
 from wakizashi.probe.stats import ProbeStats
-from wakizashi.probe.transmit import Transmitter
+from wakizashi.probe.transmit import Transmitter, Unsaved
 from wakizashi.v1 import traffic_pb2 as pb
 from wakizashi.v1 import traffic_pb2_grpc as pb_grpc
 
@@ -163,7 +163,7 @@ def test_window_that_never_goes_does_not_hold_up_the_others(
     monkeypatch.setattr(transmit, "BATCH_BYTES", 1)  # a window a call
     side = Side(tmp_path, port)
     oldest = side.dump.directory.pending()[0]
-    real = os.rename
+    real = os.unlink
     if fault == "retry":
         center.script = lambda chunk, _: (
             ack(chunk, pb.WINDOW_STATUS_RETRY, reason="too large")
@@ -172,19 +172,19 @@ def test_window_that_never_goes_does_not_hold_up_the_others(
         )
     else:
 
-        def rename(source: Path, target: Path) -> None:
-            if source.name == oldest.name:
+        def unlink(path: Path) -> None:
+            if path.name == oldest.name:
                 raise OSError(errno.EPERM, os.strerror(errno.EPERM))
-            real(source, target)
+            real(path)
 
-        monkeypatch.setattr(os, "rename", rename)
+        monkeypatch.setattr(os, "unlink", unlink)
     for _ in range(2):
         with pytest.raises(Retryable, match="too large|Operation not permitted"):
             side.transmitter.deliver()
     assert side.waiting == [1000]
     assert center.starts == [1000, 2000, 3000, 1000] and center.calls == 4
     center.script = lambda chunk, _: stored(chunk)
-    monkeypatch.setattr(os, "rename", real)
+    monkeypatch.setattr(os, "unlink", real)
     side.transmitter.deliver()
     assert side.waiting == []
     side.dump.save(Window("p", 4000, 4500, 4, (), (), ()))
@@ -414,10 +414,10 @@ def test_window_that_the_disk_does_not_let_go_of_is_delivered_again(
     side = Side(tmp_path, fake[1])
     with monkeypatch.context() as broken:
 
-        def refuse(source: Path, target: Path) -> None:
+        def refuse(path: Path) -> None:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-        broken.setattr(os, "rename", refuse)
+        broken.setattr(os, "unlink", refuse)
         assert side.transmitter.deliver_with_retries() is False  # told, not raised
     assert side.waiting == [1000, 2000, 3000]
     assert side.stats.windows_delivered == 0
@@ -549,9 +549,83 @@ def test_a_last_window_that_nobody_saved_and_the_center_refuses_is_not_delivered
     center.script = lambda chunk, _: ack(chunk, pb.WINDOW_STATUS_REJECTED, reason="no")
     side = Side(tmp_path, port)
     last = wire.encode(Window("p", 4000, 4500, 4, (), (), ()))
-    assert side.transmitter.deliver_unsaved(last) is False
+    assert side.transmitter.deliver_unsaved(last) is Unsaved.OFFERED
     center.script = lambda chunk, _: stored(chunk)
-    assert side.transmitter.deliver_unsaved(last) is True
+    assert side.transmitter.deliver_unsaved(last) is Unsaved.TAKEN
+
+
+@pytest.fixture(params=["closed", "mute"])
+def no_center(request: pytest.FixtureRequest) -> Iterator[int]:
+    """A port that nobody listens on, and one where nobody answers."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        if request.param == "mute":
+            listener.listen()
+        yield listener.getsockname()[1]
+
+
+def test_of_what_waits_a_center_that_is_not_there_is_offered_the_oldest_alone(
+    tmp_path: Path, no_center: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others can still be merged: see probe/backlog.py."""
+    monkeypatch.setattr(transmit, "CALL_SECONDS", 0.3)
+    side = Side(tmp_path, no_center)
+    for _ in range(3):
+        with pytest.raises(Retryable):
+            side.transmitter.deliver()
+    assert [fresh.number for fresh in side.dump.directory.fresh()] == [2, 3]
+    assert side.waiting == [1000, 2000, 3000]
+
+
+def test_a_last_window_that_nobody_saved_is_not_offered_to_a_center_that_is_not_there(
+    tmp_path: Path, no_center: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it is known to be lost; gRPC alone would not tell."""
+    monkeypatch.setattr(transmit, "CALL_SECONDS", 0.3)
+    side = Side(tmp_path, no_center)
+    last = wire.encode(Window("p", 4000, 4500, 4, (), (), ()))
+    assert side.transmitter.deliver_unsaved(last) is Unsaved.NOT_OFFERED
+
+
+def test_a_last_window_that_the_center_took_without_a_word_may_be_there(
+    tmp_path: Path, fake: tuple[FakeCenter, int]
+) -> None:
+    center, port = fake
+    center.script = lambda chunk, context: context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
+    side = Side(tmp_path, port)
+    last = wire.encode(Window("p", 4000, 4500, 4, (), (), ()))
+    assert side.transmitter.deliver_unsaved(last) is Unsaved.OFFERED
+    assert center.starts == [4000]
+
+
+def test_window_that_was_merged_after_it_was_read_is_not_sent(
+    tmp_path: Path, fake: tuple[FakeCenter, int]
+) -> None:
+    center, port = fake
+    side = Side(tmp_path, port)
+    first, second, _ = side.dump.directory.pending()
+    merged = Window("p", 1000, 2500, 2, (), (), (), windows=2)
+    side.transmitter._announce = lambda _: None
+    real = side.transmitter._channels
+
+    def channels() -> Any:
+        if len(side.waiting) == 3:
+            side.dump.directory.replace([first, second], merged)
+        return real()
+
+    side.transmitter._channels = channels  # type: ignore[method-assign]  # between read and offer
+    side.transmitter.deliver()
+    assert center.starts == [3000, 1000]
+    assert side.waiting == [] and side.dump.directory.moved_to_bad == []
+    assert side.stats.windows_delivered == 2
+
+
+def test_read_of_a_window_that_was_merged_away_is_no_fault(tmp_path: Path) -> None:
+    side = Side(tmp_path, 1)
+    first, second, _ = side.dump.directory.pending()
+    side.dump.directory.replace([first, second], Window("p", 1000, 2500, 2, (), (), (), windows=2))
+    assert side.dump.directory.read(first) is None
+    assert side.dump.directory.moved_to_bad == []
 
 
 def test_a_batch_has_so_many_windows(

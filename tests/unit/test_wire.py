@@ -1,6 +1,7 @@
 """Every bound of the wire contract, and how chunks make a window."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -153,6 +154,8 @@ REFUSALS: list[tuple[str, Callable[[pb.WindowChunk], None]]] = [
     ("end_unix_ms", set_field(end_unix_ms=0)),
     ("end_unix_ms", set_field(end_unix_ms=MAX_TIME_MS + 1)),
     ("number", set_field(number=MAX_INTEGER + 1)),
+    ("windows: 8 can't end with number 7", set_field(windows=8)),
+    ("windows: 2 can't end with number 0", set_field(number=0, windows=2)),
     ("chunk_count", set_field(chunk_count=0)),
     ("chunk_count", set_field(chunk_count=MOST_CHUNKS + 1)),
     ("chunk_index", set_field(chunk_index=1)),
@@ -177,6 +180,7 @@ REFUSALS: list[tuple[str, Callable[[pb.WindowChunk], None]]] = [
     ("devices.tunl0: ledger.non_ip", set_ledger("non_ip", packets=2**64 - 1)),
     ("devices.tunl0: ledger.dropped", set_ledger("dropped", bytes=2**63)),
     ("devices.tunl0: ledger.other", set_ledger("other", bytes=2**63)),
+    ("devices.tunl0: ledger.lost", set_ledger("lost", bytes=2**63)),
     ("records", many_records),
     ("records[0]: device", set_record(device=2)),
     ("direction", set_record(direction=0)),
@@ -217,6 +221,9 @@ def test_bound_refuses_and_names_the_field(
         set_field(end_unix_ms=MAX_TIME_MS),
         set_field(number=MAX_INTEGER),
         set_field(number=0),
+        set_field(windows=7),
+        set_field(number=MAX_INTEGER, windows=2**32 - 1),
+        set_ledger("lost", bytes=MAX_INTEGER, packets=MAX_INTEGER),
         set_tag("a" * 63, "v" * 253),
         set_device(primary_address=bytes(16)),
         set_ledger("device", bytes=MAX_INTEGER, packets=MAX_INTEGER),
@@ -229,6 +236,17 @@ def test_bound_admits_its_last_value(change: Callable[[pb.WindowChunk], None]) -
     change(chunk)
     decoded = wire.decode([chunk.SerializeToString()])
     assert wire.decode(wire.encode(decoded)) == decoded
+
+
+def test_a_window_of_one_travels_as_it_did_before_windows_were_merged() -> None:
+    chunk = head()
+    assert not chunk.windows
+    for said in (0, 1):
+        chunk.windows = said
+        assert wire.decode([chunk.SerializeToString()]) == window(1)
+    merged = replace(window(wire.MAX_CHUNK_RECORDS + 1), windows=3)
+    assert [pb.WindowChunk.FromString(c).windows for c in wire.encode(merged)] == [3, 3]
+    assert wire.decode(wire.encode(merged)) == merged
 
 
 def test_a_lone_surrogate_can_not_travel() -> None:
@@ -283,7 +301,7 @@ def later(**fields: Any) -> bytes:
     return chunk.SerializeToString()
 
 
-@pytest.mark.parametrize("field", ["end_unix_ms", "number", "chunk_count"])
+@pytest.mark.parametrize("field", ["end_unix_ms", "number", "windows", "chunk_count"])
 def test_a_later_chunk_says_something_else(field: str) -> None:
     first, second, _ = chunks(MANY)
     value = getattr(pb.WindowChunk.FromString(second), field)

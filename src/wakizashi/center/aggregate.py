@@ -68,6 +68,7 @@ def aggregate(window: Window) -> StoredWindow:
             number=window.number,
             duration=window.end_ms - window.start_ms,
             ledger=device.ledger,
+            windows=window.windows,
         )
         for device in sorted(window.devices, key=lambda device: device.name)
     )

@@ -3,13 +3,12 @@
 Start is from the sink back (dump directory, delivery, capture), stop from the
 source on, under one deadline. What may be lost: the open window when the
 process is killed; a last window that neither the dump directory nor the center
-takes, which is counted and logged.
+takes, which is counted, logged, and stored as lost.
 """
 
 import logging
 import time
 
-from wakizashi import wire
 from wakizashi.errors import Retryable
 from wakizashi.lifecycle import StopSignal
 from wakizashi.probe.addresses import Center
@@ -17,6 +16,7 @@ from wakizashi.probe.capture import CaptureError, choose
 from wakizashi.probe.config import ProbeConfig
 from wakizashi.probe.devices import Netlink
 from wakizashi.probe.dump import Dump
+from wakizashi.probe.ending import last_resort
 from wakizashi.probe.loop import STUCK_SECONDS, Probe
 from wakizashi.probe.stats import ProbeStats, render
 from wakizashi.probe.transmit import Transmitter
@@ -41,6 +41,7 @@ def run(config: ProbeConfig, *, wait_for_devices: bool = False) -> None:
             config.dumpDir,
             limit_bytes=config.dumpLimit,
             auto_clear=config.autoClear,
+            max_flows=config.maxFlows,
             stats=stats,
         )
         dump.open()
@@ -90,18 +91,8 @@ def _stop(probe: Probe, transmitter: Transmitter, dump: Dump, stats: ProbeStats)
     deadline = time.monotonic() + STOP_SECONDS
     unsaved = probe.finish()
     transmitter.stop(deadline)
-    if unsaved is not None and not transmitter.deliver_unsaved(wire.encode(unsaved)):
-        try:
-            dump.save(unsaved)  # what was delivered meanwhile may have made room
-        except Retryable:
-            stats.lost_bytes = sum(flow.size for flow in unsaved.flows)
-            stats.lost_packets = sum(flow.packets for flow in unsaved.flows)
-            _log.critical(
-                "lost: %d bytes in %d packets of the last window: "
-                "neither dumpDir nor center took it",
-                stats.lost_bytes,
-                stats.lost_packets,
-            )
+    if unsaved is not None:
+        last_resort(unsaved, transmitter, dump, stats)
     waiting = len(dump.directory.pending())
     dump.directory.close()
     _log.info(

@@ -5,12 +5,13 @@ delivery thread. Lost is nothing that :meth:`Dump.save` has taken.
 """
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
-from wakizashi import wire
-from wakizashi.files import WindowDirectory
 from wakizashi.filesystem import Filesystem
 from wakizashi.model import Window
+from wakizashi.probe.backlog import Backlog
+from wakizashi.probe.merging import Merging
 from wakizashi.probe.stats import ProbeStats
 from wakizashi.window_file import Entry
 
@@ -25,6 +26,7 @@ class Dump:
         limit_bytes: quota of the waiting windows, and of the kept ones.
         auto_clear: remove a window once it is acknowledged; else keep it in ``sent/``.
         remember: keep the newest window in any case, so that no start is used twice.
+        max_flows: most flows of one device in a window; None: windows are never merged.
     """
 
     def __init__(
@@ -35,15 +37,11 @@ class Dump:
         auto_clear: bool,
         stats: ProbeStats,
         remember: bool = True,
+        max_flows: int | None = None,
         filesystem: Filesystem | None = None,
     ) -> None:
-        self.directory = WindowDirectory(
-            path,
-            key="dumpDir",
-            limit_bytes=limit_bytes,
-            limit_key="dumpLimit",
-            filesystem=filesystem,
-        )
+        self.directory = Backlog(path, limit_bytes=limit_bytes, filesystem=filesystem)
+        self._merging = None if max_flows is None else Merging(self.directory, max_flows, stats)
         self._auto_clear = auto_clear
         self._remember = remember
         self._stats = stats
@@ -63,18 +61,43 @@ class Dump:
         self._told_bad = len(bad)
 
     def save(self, window: Window) -> Entry:
-        """Make a window durable.
+        """Make a window durable; at the quota, merged with others that were never sent.
+
+        Returns the entry of what it is in now.
 
         Raises:
             Retryable: the directory would not take it; the window is still only the caller's.
         """
-        entry = self.directory.write(
-            window.probe, window.start_ms, window.number, wire.encode(window)
-        )
+        if self._merging is not None:
+            entry = self._merging.save(window)
+        else:
+            entry = self.directory.replace([], window)
+        self._closed(window)
+        return entry
+
+    def save_past_limit(self, window: Window) -> Entry:
+        """Make a window durable though the quota is reached, the last of a probe. Raises Retryable."""
+        entry = self.directory.replace([], window, past_limit=True)
+        self._closed(window)
+        return entry
+
+    def took(self, window: Window) -> None:
+        """The center has a window that never was in the directory: remember that it was.
+
+        Raises:
+            Retryable: the disk would not take what is remembered.
+        """
+        self._closed(window)
+        self._stats.windows_delivered += 1
+        if self._remember:
+            nothing = replace(window, flows=(), devices=())
+            entry = self.directory.replace([], nothing, past_limit=True)
+            self.directory.keep_sent(entry, newest_only=self._auto_clear)
+
+    def _closed(self, window: Window) -> None:
         self._stats.windows_closed += 1
         for device in window.devices:
             self._stats.add(device.ledger)
-        return entry
 
     def delivered(self, entry: Entry) -> None:
         """The center has it. Raises Retryable where the disk would not let go of it."""

@@ -2,7 +2,8 @@
 
 In: packets by way of an engine's taps, news of devices, and the endpoints that the
 delivery thread announces. Out: windows, durable in the dump directory. Lost is
-nothing: a window that the directory does not take stays open.
+nothing: a window that the directory does not take, though it merges what it can,
+stays open.
 """
 
 import logging

@@ -11,6 +11,7 @@ class ProbeStats:
     """Counters of one process. Each is written by one thread only."""
 
     windows_closed: int = 0
+    windows_merged: int = 0
     windows_delivered: int = 0
     windows_rejected: int = 0
     windows_damaged: int = 0
@@ -31,7 +32,7 @@ class ProbeStats:
 
     def add(self, ledger: Ledger) -> None:
         """Add a closed window's ledger of one device."""
-        for name in ("counted", "own", "non_ip", "dropped", "other"):
+        for name in ("counted", "own", "non_ip", "dropped", "other", "lost"):
             tally = getattr(ledger, name)
             setattr(
                 self,
@@ -43,6 +44,7 @@ class ProbeStats:
 
 METRICS = {
     "windows_closed": "Windows closed and durable in dumpDir.",
+    "windows_merged": "Windows merged into the one before, for want of room in dumpDir.",
     "windows_delivered": "Windows the center acknowledged as durable.",
     "windows_rejected": "Windows the center refused for good; they lie in dumpDir/bad.",
     "windows_damaged": "Window files that could not be read; they lie in dumpDir/bad.",

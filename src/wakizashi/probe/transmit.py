@@ -13,7 +13,8 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from enum import Enum, auto
 from typing import Any
 
 import grpc
@@ -51,6 +52,17 @@ CHANNEL_OPTIONS = (
 )
 
 
+class Unsaved(Enum):
+    """What became of a window that is nowhere but in memory."""
+
+    TAKEN = auto()
+    """The center has it."""
+    OFFERED = auto()
+    """It was sent, and the center did not say that it has it; it may."""
+    NOT_OFFERED = auto()
+    """No center has any of it."""
+
+
 class Transmitter:
     """Delivers what waits. :meth:`run` is a thread's work; :meth:`deliver` one attempt."""
 
@@ -81,6 +93,7 @@ class Transmitter:
         self._not_before = 0.0
         self._behind: set[Entry] = set()
         """What did not go when it was tried: the others come first, else it may hold them up."""
+        self._offered_unsaved = False
         self._call: Any = None
         self._thread: threading.Thread | None = None
 
@@ -166,7 +179,7 @@ class Transmitter:
             Retryable: some of it is still to be delivered.
         """
         unreadable: dict[Entry, Retryable] = {}  # they must not hold up the others
-        while entries := [e for e in self._dump.directory.pending() if e not in unreadable]:
+        while entries := [e for e in self._dump.directory.deliverable() if e not in unreadable]:
             self._behind.intersection_update(entries)
             entries.sort(key=self._behind.__contains__)
             batch = self._read_batch(entries, unreadable)
@@ -194,31 +207,37 @@ class Transmitter:
                 size += entry.size
         return batch
 
-    def deliver_unsaved(self, chunks: list[bytes]) -> bool:
-        """Deliver a last window that the dump directory did not take; whether the center has it.
+    def deliver_unsaved(self, chunks: list[bytes]) -> Unsaved:
+        """Deliver a last window that the dump directory did not take; what became of it.
 
         For the end, when the thread has ended.
         """
+        self._offered_unsaved = False
         try:
             self._send([(None, chunks)])
         except Retryable as error:
             _log.error("%s", error)
-            return False
+            return Unsaved.OFFERED if self._offered_unsaved else Unsaved.NOT_OFFERED
         finally:
             self._close_channel()
-        return True
+        return Unsaved.TAKEN
 
     def _send(self, batch: Sequence[tuple[Entry | None, list[bytes]]]) -> None:
         waiting = {_identity(chunks[0]): entry for entry, chunks in batch}
-        chunks = [chunk for _, window in batch for chunk in window]
-        size = sum(map(len, chunks))
+        size = sum(len(chunk) for _, chunks in batch for chunk in chunks)
         timeout = CALL_SECONDS + size / SLOWEST_BYTES_PER_SECOND
         if self._deadline is not None:
             timeout = max(0.1, min(timeout, self._deadline - self._clock()))
         faults = []
         for channel, target in self._channels():
+            # gRPC takes the first message before it has a connection. Of a window that is on
+            # disk that does not matter; of one that is not it has to be known.
+            if None in waiting.values() and not _connected(channel, timeout):
+                self._close_channel()
+                faults.append(f"{target}: no connection")
+                continue
             try:
-                trouble = self._call_once(channel, chunks, timeout, waiting)
+                trouble = self._call_once(channel, batch, timeout, waiting)
             except grpc.RpcError as error:
                 self._close_channel()
                 faults.append(_reason(error, target))
@@ -237,7 +256,7 @@ class Transmitter:
     def _call_once(
         self,
         channel: grpc.Channel,
-        chunks: list[bytes],
+        batch: Sequence[tuple[Entry | None, list[bytes]]],
         timeout: float,
         waiting: dict[tuple[str, int], Entry | None],
     ) -> str | None:
@@ -248,7 +267,7 @@ class Transmitter:
             response_deserializer=pb.WindowAck.FromString,
         )
         trouble = None
-        self._call = call = transmit(iter(chunks), timeout=timeout)
+        self._call = call = transmit(self._offered(batch, waiting), timeout=timeout)
         try:
             for ack in call:
                 name = (ack.probe, ack.start_unix_ms)
@@ -274,6 +293,24 @@ class Transmitter:
             self._call = None
         return trouble
 
+    def _offered(
+        self,
+        batch: Sequence[tuple[Entry | None, list[bytes]]],
+        waiting: dict[tuple[str, int], Entry | None],
+    ) -> Iterator[bytes]:
+        """The chunks of the windows that were not merged since they were read.
+
+        gRPC asks for a message when the transport took the one before. So of what is
+        behind the first window nothing is offered to a center that is not there.
+        """
+        for entry, chunks in batch:
+            if entry is None:
+                self._offered_unsaved = True
+            elif not self._dump.directory.offer(entry):
+                waiting.pop(_identity(chunks[0]), None)
+                continue
+            yield from chunks
+
     def _channels(self) -> Any:
         """The channel in use, or new ones: one after another to each of the center's addresses."""
         if self._channel is not None and self._clock() < self._channel_until:
@@ -296,6 +333,27 @@ class Transmitter:
             self._channel = None
             # Its last packets pass now, whatever addresses the name has by now.
             self._center.saw(self._channel_address)
+
+
+def _connected(channel: grpc.Channel, timeout: float) -> bool:
+    """Whether a channel gets a connection at the first attempt."""
+    settled = threading.Event()
+    states: list[grpc.ChannelConnectivity] = []
+
+    def hear(state: grpc.ChannelConnectivity) -> None:
+        states.append(state)
+        if state in (
+            grpc.ChannelConnectivity.READY,
+            grpc.ChannelConnectivity.TRANSIENT_FAILURE,
+        ):
+            settled.set()
+
+    channel.subscribe(hear, try_to_connect=True)
+    try:
+        settled.wait(timeout)
+        return grpc.ChannelConnectivity.READY in states
+    finally:
+        channel.unsubscribe(hear)
 
 
 def _identity(chunk: bytes) -> tuple[str, int]:

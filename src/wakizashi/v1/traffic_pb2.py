@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1awakizashi/v1/traffic.proto\x12\x0cwakizashi.v1\"\xba\x02\n\x0bWindowChunk\x12\r\n\x05probe\x18\x01 \x01(\t\x12\x15\n\rstart_unix_ms\x18\x02 \x01(\x03\x12\x13\n\x0b\x65nd_unix_ms\x18\x03 \x01(\x03\x12\x0e\n\x06number\x18\x04 \x01(\x04\x12\x13\n\x0b\x63hunk_index\x18\x05 \x01(\r\x12\x13\n\x0b\x63hunk_count\x18\x06 \x01(\r\x12\x31\n\x04tags\x18\x07 \x03(\x0b\x32#.wakizashi.v1.WindowChunk.TagsEntry\x12%\n\x07\x64\x65vices\x18\x08 \x03(\x0b\x32\x14.wakizashi.v1.Device\x12/\n\x07records\x18\t \x03(\x0b\x32\x1e.wakizashi.v1.RawTrafficRecord\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"U\n\x06\x44\x65vice\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x0fprimary_address\x18\x02 \x01(\x0c\x12$\n\x06ledger\x18\x03 \x01(\x0b\x32\x14.wakizashi.v1.Ledger\"\xe4\x01\n\x06Ledger\x12#\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x13.wakizashi.v1.Tally\x12$\n\x07\x63ounted\x18\x02 \x01(\x0b\x32\x13.wakizashi.v1.Tally\x12 \n\x03own\x18\x03 \x01(\x0b\x32\x13.wakizashi.v1.Tally\x12#\n\x06non_ip\x18\x04 \x01(\x0b\x32\x13.wakizashi.v1.Tally\x12$\n\x07\x64ropped\x18\x05 \x01(\x0b\x32\x13.wakizashi.v1.Tally\x12\"\n\x05other\x18\x06 \x01(\x0b\x32\x13.wakizashi.v1.Tally\"\'\n\x05Tally\x12\x0f\n\x07packets\x18\x01 \x01(\x04\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\"\x92\x01\n\x10RawTrafficRecord\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\r\x12*\n\tdirection\x18\x02 \x01(\x0e\x32\x17.wakizashi.v1.Direction\x12\x0e\n\x06source\x18\x03 \x01(\x0c\x12\x13\n\x0b\x64\x65stination\x18\x04 \x01(\x0c\x12\x0c\n\x04size\x18\x05 \x01(\x04\x12\x0f\n\x07packets\x18\x06 \x01(\x04\"\x85\x01\n\tWindowAck\x12\r\n\x05probe\x18\x01 \x01(\t\x12\x15\n\rstart_unix_ms\x18\x02 \x01(\x03\x12*\n\x06status\x18\x03 \x01(\x0e\x32\x1a.wakizashi.v1.WindowStatus\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x16\n\x0eretry_delay_ms\x18\x05 \x01(\r*w\n\tDirection\x12\x19\n\x15\x44IRECTION_UNSPECIFIED\x10\x00\x12\x11\n\rDIRECTION_OUT\x10\x01\x12\x10\n\x0c\x44IRECTION_IN\x10\x02\x12\x13\n\x0f\x44IRECTION_LOCAL\x10\x03\x12\x15\n\x11\x44IRECTION_TRANSIT\x10\x04*|\n\x0cWindowStatus\x12\x1d\n\x19WINDOW_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14WINDOW_STATUS_STORED\x10\x01\x12\x17\n\x13WINDOW_STATUS_RETRY\x10\x02\x12\x1a\n\x16WINDOW_STATUS_REJECTED\x10\x03\x32S\n\rTrafficCenter\x12\x42\n\x08Transmit\x12\x19.wakizashi.v1.WindowChunk\x1a\x17.wakizashi.v1.WindowAck(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1awakizashi/v1/traffic.proto\x12\x0cwakizashi.v1\"\xcb\x02\n\x0bWindowChunk\x12\r\n\x05probe\x18\x01 \x01(\t\x12\x15\n\rstart_unix_ms\x18\x02 \x01(\x03\x12\x13\n\x0b\x65nd_unix_ms\x18\x03 \x01(\x03\x12\x0e\n\x06number\x18\x04 \x01(\x04\x12\x13\n\x0b\x63hunk_index\x18\x05 \x01(\r\x12\x13\n\x0b\x63hunk_count\x18\x06 \x01(\r\x12\x31\n\x04tags\x18\x07 \x03(\x0b\x32#.wakizashi.v1.WindowChunk.TagsEntry\x12%\n\x07\x64\x65vices\x18\x08 \x03(\x0b\x32\x14.wakizashi.v1.Device\x12/\n\x07records\x18\t \x03(\x0b\x32\x1e.wakizashi.v1.RawTrafficRecord\x12\x0f\n\x07windows\x18\n \x01(\r\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"U\n\x06\x44\x65vice\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x0fprimary_address\x18\x02 \x01(\x0c\x12$\n\x06ledger\x18\x03 \x01(\x0b\x32\x14.wakizashi.v1.Ledger\"\x87\x02\n\x06Ledger\x12#\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x13.wakizashi.v1.Tally\x12$\n\x07\x63ounted\x18\x02 \x01(\x0b\x32\x13.wakizashi.v1.Tally\x12 \n\x03own\x18\x03 \x01(\x0b\x32\x13.wakizashi.v1.Tally\x12#\n\x06non_ip\x18\x04 \x01(\x0b\x32\x13.wakizashi.v1.Tally\x12$\n\x07\x64ropped\x18\x05 \x01(\x0b\x32\x13.wakizashi.v1.Tally\x12\"\n\x05other\x18\x06 \x01(\x0b\x32\x13.wakizashi.v1.Tally\x12!\n\x04lost\x18\x07 \x01(\x0b\x32\x13.wakizashi.v1.Tally\"\'\n\x05Tally\x12\x0f\n\x07packets\x18\x01 \x01(\x04\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\"\x92\x01\n\x10RawTrafficRecord\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\r\x12*\n\tdirection\x18\x02 \x01(\x0e\x32\x17.wakizashi.v1.Direction\x12\x0e\n\x06source\x18\x03 \x01(\x0c\x12\x13\n\x0b\x64\x65stination\x18\x04 \x01(\x0c\x12\x0c\n\x04size\x18\x05 \x01(\x04\x12\x0f\n\x07packets\x18\x06 \x01(\x04\"\x85\x01\n\tWindowAck\x12\r\n\x05probe\x18\x01 \x01(\t\x12\x15\n\rstart_unix_ms\x18\x02 \x01(\x03\x12*\n\x06status\x18\x03 \x01(\x0e\x32\x1a.wakizashi.v1.WindowStatus\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x16\n\x0eretry_delay_ms\x18\x05 \x01(\r*w\n\tDirection\x12\x19\n\x15\x44IRECTION_UNSPECIFIED\x10\x00\x12\x11\n\rDIRECTION_OUT\x10\x01\x12\x10\n\x0c\x44IRECTION_IN\x10\x02\x12\x13\n\x0f\x44IRECTION_LOCAL\x10\x03\x12\x15\n\x11\x44IRECTION_TRANSIT\x10\x04*|\n\x0cWindowStatus\x12\x1d\n\x19WINDOW_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14WINDOW_STATUS_STORED\x10\x01\x12\x17\n\x13WINDOW_STATUS_RETRY\x10\x02\x12\x1a\n\x16WINDOW_STATUS_REJECTED\x10\x03\x32S\n\rTrafficCenter\x12\x42\n\x08Transmit\x12\x19.wakizashi.v1.WindowChunk\x1a\x17.wakizashi.v1.WindowAck(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,24 +33,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_WINDOWCHUNK_TAGSENTRY']._loaded_options = None
   _globals['_WINDOWCHUNK_TAGSENTRY']._serialized_options = b'8\001'
-  _globals['_DIRECTION']._serialized_start=1005
-  _globals['_DIRECTION']._serialized_end=1124
-  _globals['_WINDOWSTATUS']._serialized_start=1126
-  _globals['_WINDOWSTATUS']._serialized_end=1250
+  _globals['_DIRECTION']._serialized_start=1057
+  _globals['_DIRECTION']._serialized_end=1176
+  _globals['_WINDOWSTATUS']._serialized_start=1178
+  _globals['_WINDOWSTATUS']._serialized_end=1302
   _globals['_WINDOWCHUNK']._serialized_start=45
-  _globals['_WINDOWCHUNK']._serialized_end=359
-  _globals['_WINDOWCHUNK_TAGSENTRY']._serialized_start=316
-  _globals['_WINDOWCHUNK_TAGSENTRY']._serialized_end=359
-  _globals['_DEVICE']._serialized_start=361
-  _globals['_DEVICE']._serialized_end=446
-  _globals['_LEDGER']._serialized_start=449
-  _globals['_LEDGER']._serialized_end=677
-  _globals['_TALLY']._serialized_start=679
-  _globals['_TALLY']._serialized_end=718
-  _globals['_RAWTRAFFICRECORD']._serialized_start=721
-  _globals['_RAWTRAFFICRECORD']._serialized_end=867
-  _globals['_WINDOWACK']._serialized_start=870
-  _globals['_WINDOWACK']._serialized_end=1003
-  _globals['_TRAFFICCENTER']._serialized_start=1252
-  _globals['_TRAFFICCENTER']._serialized_end=1335
+  _globals['_WINDOWCHUNK']._serialized_end=376
+  _globals['_WINDOWCHUNK_TAGSENTRY']._serialized_start=333
+  _globals['_WINDOWCHUNK_TAGSENTRY']._serialized_end=376
+  _globals['_DEVICE']._serialized_start=378
+  _globals['_DEVICE']._serialized_end=463
+  _globals['_LEDGER']._serialized_start=466
+  _globals['_LEDGER']._serialized_end=729
+  _globals['_TALLY']._serialized_start=731
+  _globals['_TALLY']._serialized_end=770
+  _globals['_RAWTRAFFICRECORD']._serialized_start=773
+  _globals['_RAWTRAFFICRECORD']._serialized_end=919
+  _globals['_WINDOWACK']._serialized_start=922
+  _globals['_WINDOWACK']._serialized_end=1055
+  _globals['_TRAFFICCENTER']._serialized_start=1304
+  _globals['_TRAFFICCENTER']._serialized_end=1387
 # @@protoc_insertion_point(module_scope)

@@ -32,7 +32,7 @@ WINDOW_STATUS_RETRY: WindowStatus
 WINDOW_STATUS_REJECTED: WindowStatus
 
 class WindowChunk(_message.Message):
-    __slots__ = ("probe", "start_unix_ms", "end_unix_ms", "number", "chunk_index", "chunk_count", "tags", "devices", "records")
+    __slots__ = ("probe", "start_unix_ms", "end_unix_ms", "number", "chunk_index", "chunk_count", "tags", "devices", "records", "windows")
     class TagsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -49,6 +49,7 @@ class WindowChunk(_message.Message):
     TAGS_FIELD_NUMBER: _ClassVar[int]
     DEVICES_FIELD_NUMBER: _ClassVar[int]
     RECORDS_FIELD_NUMBER: _ClassVar[int]
+    WINDOWS_FIELD_NUMBER: _ClassVar[int]
     probe: str
     start_unix_ms: int
     end_unix_ms: int
@@ -58,7 +59,8 @@ class WindowChunk(_message.Message):
     tags: _containers.ScalarMap[str, str]
     devices: _containers.RepeatedCompositeFieldContainer[Device]
     records: _containers.RepeatedCompositeFieldContainer[RawTrafficRecord]
-    def __init__(self, probe: _Optional[str] = ..., start_unix_ms: _Optional[int] = ..., end_unix_ms: _Optional[int] = ..., number: _Optional[int] = ..., chunk_index: _Optional[int] = ..., chunk_count: _Optional[int] = ..., tags: _Optional[_Mapping[str, str]] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., records: _Optional[_Iterable[_Union[RawTrafficRecord, _Mapping]]] = ...) -> None: ...
+    windows: int
+    def __init__(self, probe: _Optional[str] = ..., start_unix_ms: _Optional[int] = ..., end_unix_ms: _Optional[int] = ..., number: _Optional[int] = ..., chunk_index: _Optional[int] = ..., chunk_count: _Optional[int] = ..., tags: _Optional[_Mapping[str, str]] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., records: _Optional[_Iterable[_Union[RawTrafficRecord, _Mapping]]] = ..., windows: _Optional[int] = ...) -> None: ...
 
 class Device(_message.Message):
     __slots__ = ("name", "primary_address", "ledger")
@@ -71,20 +73,22 @@ class Device(_message.Message):
     def __init__(self, name: _Optional[str] = ..., primary_address: _Optional[bytes] = ..., ledger: _Optional[_Union[Ledger, _Mapping]] = ...) -> None: ...
 
 class Ledger(_message.Message):
-    __slots__ = ("device", "counted", "own", "non_ip", "dropped", "other")
+    __slots__ = ("device", "counted", "own", "non_ip", "dropped", "other", "lost")
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     COUNTED_FIELD_NUMBER: _ClassVar[int]
     OWN_FIELD_NUMBER: _ClassVar[int]
     NON_IP_FIELD_NUMBER: _ClassVar[int]
     DROPPED_FIELD_NUMBER: _ClassVar[int]
     OTHER_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
     device: Tally
     counted: Tally
     own: Tally
     non_ip: Tally
     dropped: Tally
     other: Tally
-    def __init__(self, device: _Optional[_Union[Tally, _Mapping]] = ..., counted: _Optional[_Union[Tally, _Mapping]] = ..., own: _Optional[_Union[Tally, _Mapping]] = ..., non_ip: _Optional[_Union[Tally, _Mapping]] = ..., dropped: _Optional[_Union[Tally, _Mapping]] = ..., other: _Optional[_Union[Tally, _Mapping]] = ...) -> None: ...
+    lost: Tally
+    def __init__(self, device: _Optional[_Union[Tally, _Mapping]] = ..., counted: _Optional[_Union[Tally, _Mapping]] = ..., own: _Optional[_Union[Tally, _Mapping]] = ..., non_ip: _Optional[_Union[Tally, _Mapping]] = ..., dropped: _Optional[_Union[Tally, _Mapping]] = ..., other: _Optional[_Union[Tally, _Mapping]] = ..., lost: _Optional[_Union[Tally, _Mapping]] = ...) -> None: ...
 
 class Tally(_message.Message):
     __slots__ = ("packets", "bytes")

@@ -3,7 +3,7 @@
 Measurement ``TABLE``: tags ``probe, probeIP, srcIP, dstIP`` and the probe's
 constant ones, integer fields ``size, packets``. Measurement ``TABLE_ledger``:
 tags ``probe, device`` and the constant ones, integer fields ``number, duration``
-(ms) and packets and bytes of each tally. The time is the window's start, so
+(ms), ``windows`` and packets and bytes of each tally. The time is the window's start, so
 that a point written again lands on itself.
 
 The ``influxdb`` package is archived: its defaults (no timeout, three tries,
@@ -32,7 +32,7 @@ from wakizashi.center.influx.series import ask
 from wakizashi.center.isolate import halves, points
 from wakizashi.config import PasswordSection
 from wakizashi.errors import Retryable, WakizashiError
-from wakizashi.model import TALLIES, Ledger, LedgerRecord, StoredWindow, Tally
+from wakizashi.model import LATER_FIELDS, TALLIES, Ledger, LedgerRecord, StoredWindow, Tally
 
 if TYPE_CHECKING:
     from wakizashi.center.config import BackendConfig
@@ -294,6 +294,8 @@ class Influx(Backend):
         for series in self._measured(table, f'SELECT * FROM "{table}" {where}'):
             for values in series["values"]:
                 row = dict(zip(series["columns"], values, strict=True))
+                # Not there at all, or null beside points that have it.
+                row |= {name: no for name, no in LATER_FIELDS.items() if row.get(name) is None}
                 yield LedgerRecord(
                     timestamp=row["time"],
                     probe=row["probe"],
@@ -303,6 +305,7 @@ class Influx(Backend):
                     ledger=Ledger(
                         **{n: Tally(row[f"{n}_packets"], row[f"{n}_bytes"]) for n in TALLIES}
                     ),
+                    windows=row["windows"],
                 )
 
     def close(self) -> None:

@@ -171,6 +171,9 @@ class Sqlite(Backend):
                 writer.execute("BEGIN IMMEDIATE")
                 for statement in self._tables.create:
                     writer.execute(statement)
+                columns = [name for _, name, *_ in writer.execute(self._tables.device_columns)]
+                for statement in self._tables.complete(columns):
+                    writer.execute(statement)
             self._identity = _identity(self._path)
         return self._writer
 

@@ -28,7 +28,7 @@ def _template(measurement: str, tags: Tags, free: Sequence[str]) -> str:
 def encode_lines(windows: Sequence[StoredWindow], table: str) -> str:
     """The line protocol of windows, times in milliseconds."""
     lines: list[str] = []
-    fields = "number=%di,duration=%di," + ",".join(
+    fields = "number=%di,duration=%di,windows=%di," + ",".join(
         f"{name}_{unit}=%di" for name in TALLIES for unit in ("packets", "bytes")
     )
     for window in windows:
@@ -42,7 +42,7 @@ def encode_lines(windows: Sequence[StoredWindow], table: str) -> str:
         ]
         ledger = _template(f"{table}_ledger", tags, ("device",)) + f" {fields} {window.start_ms}"
         for record in window.ledgers:
-            numbers: list[int] = [record.number, record.duration]
+            numbers: list[int] = [record.number, record.duration, record.windows]
             for name in TALLIES:
                 tally: Tally = getattr(record.ledger, name)
                 numbers += (tally.packets, tally.bytes)

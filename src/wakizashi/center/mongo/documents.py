@@ -5,8 +5,8 @@ A record of traffic::
     {_id: "18bcfe56800ZFA2…", timestamp: ISODate(…), probe: "vm-1", probeIP: "10.0.0.1",
      srcIP: "10.0.0.1", dstIP: "10.0.0.2", size: 1500, packets: 2, tags: ["env=prod"]}
 
-A ledger has ``device, number, duration`` and packets and bytes of each tally
-instead. ``tags`` is there where the probe has some; a list, for a tag's key may
+A ledger has ``device, number, duration, windows`` and packets and bytes of each
+tally instead. ``tags`` is there where the probe has some; a list, for a tag's key may
 hold dots, which not every server takes in the name of a field.
 
 ``_id`` is the point's identity, so that writing it again replaces it: the
@@ -22,7 +22,15 @@ from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any
 
-from wakizashi.model import MAX_TIME_MS, TALLIES, Ledger, LedgerRecord, StoredWindow, Tally
+from wakizashi.model import (
+    LATER_FIELDS,
+    MAX_TIME_MS,
+    TALLIES,
+    Ledger,
+    LedgerRecord,
+    StoredWindow,
+    Tally,
+)
 
 Document = dict[str, Any]
 
@@ -74,6 +82,7 @@ def ledger_documents(window: StoredWindow) -> Iterator[Document]:
             "device": record.device,
             "number": record.number,
             "duration": record.duration,
+            "windows": record.windows,
         }
         for name in TALLIES:
             tally: Tally = getattr(record.ledger, name)
@@ -84,6 +93,7 @@ def ledger_documents(window: StoredWindow) -> Iterator[Document]:
 
 def ledger_record(document: Mapping[str, Any]) -> LedgerRecord:
     """The ledger in a document."""
+    document = LATER_FIELDS | dict(document)
     tallies = {
         name: Tally(int(document[f"{name}_packets"]), int(document[f"{name}_bytes"]))
         for name in TALLIES
@@ -95,6 +105,7 @@ def ledger_record(document: Mapping[str, Any]) -> LedgerRecord:
         number=int(document["number"]),
         duration=int(document["duration"]),
         ledger=Ledger(**tallies),
+        windows=int(document["windows"]),
     )
 
 

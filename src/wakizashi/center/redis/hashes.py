@@ -23,8 +23,9 @@ windows of 30 s, which Redis keeps in one small block.
 
 Traffic: the field is ``SOURCE DESTINATION``, with ``@`` before the probeIP,
 which comes third if it is neither; the value is ``SIZE PACKETS``. Ledger: the
-field is the device, the value ``NUMBER DURATION`` and packets and bytes of each
-tally. The constant tags are JSON in the ledger's field ``" tags"``; no device's
+field is the device, the value ``NUMBER DURATION``, packets and bytes of each
+tally, and ``WINDOWS``; what was stored before has neither this nor the tally
+``lost``. The constant tags are JSON in the ledger's field ``" tags"``; no device's
 name begins with a space.
 """
 
@@ -36,6 +37,8 @@ from wakizashi.model import TALLIES, Ledger, LedgerRecord, StoredWindow, Tally, 
 
 PERIOD_MS = 3_600_000
 TAGS_FIELD = " tags"
+_WITHOUT_LOST = 2 * (len(TALLIES) - 1)
+"""Numbers after the duration in a ledger from before ``lost`` and ``WINDOWS``."""
 
 Command = tuple[str | int, ...]
 
@@ -134,6 +137,7 @@ def _ledger(record: LedgerRecord) -> tuple[str, str]:
     for name in TALLIES:
         tally: Tally = getattr(record.ledger, name)
         numbers += (tally.packets, tally.bytes)
+    numbers.append(record.windows)
     return record.device, " ".join(map(str, numbers))
 
 
@@ -170,6 +174,9 @@ def decode_ledgers(probe: str, start_ms: int, fields: dict[bytes, bytes]) -> Ite
         if device == TAGS_FIELD:
             continue
         number, duration, *rest = map(int, value.split(b" "))
+        if len(rest) == _WITHOUT_LOST:
+            rest += (0, 0, 1)
+        *rest, windows = rest
         pairs = zip(TALLIES, rest[::2], rest[1::2], strict=True)
         ledger = Ledger(**{name: Tally(packets, size) for name, packets, size in pairs})
-        yield LedgerRecord(start_ms, probe, device, number, duration, ledger)
+        yield LedgerRecord(start_ms, probe, device, number, duration, ledger, windows)

@@ -83,6 +83,7 @@ def ledgers(
     reader: sqlite3.Connection, tables: Tables, since_ms: int, until_ms: int
 ) -> Iterator[LedgerRecord]:
     """All ledgers, oldest first."""
+    query = tables.devices([name for _, name, *_ in reader.execute(tables.device_columns)])
     for window in _windows(reader, tables, since_ms, until_ms):
-        for row in reader.execute(tables.devices, window).fetchall():
+        for row in reader.execute(query, window).fetchall():
             yield tables.ledger(*window, row)

@@ -1,0 +1,162 @@
+"""The last window when the dump directory is full: kept, delivered, or told of as lost, never two of it."""
+
+import errno
+import logging
+import os
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from wakizashi import wire
+from wakizashi.errors import Retryable
+from wakizashi.filesystem import Filesystem
+from wakizashi.model import DeviceLedger, Direction, Flow, Ledger, Tally, Window
+from wakizashi.probe.dump import Dump
+from wakizashi.probe.ending import last_resort
+from wakizashi.probe.stats import ProbeStats
+from wakizashi.probe.transmit import Transmitter, Unsaved
+
+OTHER = Flow(0, Direction.TRANSIT, bytes(4), bytes(4), 50, 1)
+FLOW = Flow(0, Direction.OUT, b"\x0a\0\0\1", b"\x0a\0\0\2", 300, 2)
+LEDGER = Ledger(
+    device=Tally(7, 800),
+    counted=Tally(3, 350),
+    own=Tally(2, 200),
+    non_ip=Tally(1, 100),
+    dropped=Tally(1, 150),
+    other=Tally(1, 50),
+)
+LAST = Window("p", 1000, 2000, 7, (), (DeviceLedger("eth7", b"", LEDGER),), (FLOW, OTHER))
+
+
+class Broken(Filesystem):
+    broken = False
+
+    def sync_directory(self, path: Path) -> None:
+        if self.broken:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        super().sync_directory(path)
+
+
+class Side:
+    def __init__(self, path: Path, outcome: Unsaved, *, limit: int = 1) -> None:
+        self.path, self.outcome = path, outcome
+        self.stats, self.disk = ProbeStats(), Broken()
+        self.offered: list[list[bytes]] = []
+        self.dump = Dump(
+            path,
+            limit_bytes=limit,
+            auto_clear=True,
+            stats=self.stats,
+            max_flows=10,
+            filesystem=self.disk,
+        )
+        self.dump.open()
+
+    def deliver_unsaved(self, chunks: list[bytes]) -> Unsaved:
+        self.offered.append(chunks)
+        return self.outcome
+
+    def end(self) -> None:
+        last_resort(LAST, cast(Transmitter, self), self.dump, self.stats)
+        self.dump.directory.close()
+
+    def next_start(self) -> list[Window]:
+        """What the next process finds; no window's name is used twice by it."""
+        dump = Dump(self.path, limit_bytes=1, auto_clear=True, stats=ProbeStats())
+        dump.open()
+        found = [dump.directory.read(entry) for entry in dump.directory.pending()]
+        assert dump.directory.last_identity("p") == (1000, 7)
+        dump.directory.close()
+        return [wire.decode(chunks or []) for chunks in found]
+
+
+def test_where_there_is_room_by_now_it_is_saved(tmp_path: Path) -> None:
+    side = Side(tmp_path, Unsaved.NOT_OFFERED, limit=10**6)
+    side.end()
+    assert side.offered == [] and side.next_start() == [LAST]
+    assert side.stats.lost_bytes == 0 and side.stats.counted_bytes == 350
+
+
+def test_what_the_center_has_is_remembered_and_not_sent_again(tmp_path: Path) -> None:
+    side = Side(tmp_path, Unsaved.TAKEN)
+    side.end()
+    assert side.offered == [wire.encode(LAST)]
+    assert side.next_start() == []  # though its start and number are known
+    assert side.stats.lost_bytes == 0
+    assert (side.stats.counted_bytes, side.stats.windows_delivered) == (350, 1)
+
+
+def test_what_nobody_takes_is_stored_as_lost_to_the_byte(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    side = Side(tmp_path, Unsaved.NOT_OFFERED)
+    side.end()
+    (told,) = side.next_start()
+    assert (told.probe, told.start_ms, told.end_ms, told.number) == ("p", 1000, 2000, 7)
+    assert told.flows == ()
+    (device,) = told.devices
+    assert device.ledger.lost == Tally(3, 350)
+    assert device.ledger.counted == device.ledger.other == Tally()
+    assert device.ledger.device == device.ledger.accounted == LEDGER.device
+    assert (side.stats.lost_packets, side.stats.lost_bytes) == (3, 350)
+    assert (side.stats.counted_bytes, side.stats.other_bytes) == (0, 0)
+    assert "lost: 350 bytes in 3 packets of the last window" in caplog.text
+
+
+def test_what_a_center_may_have_is_kept_whole_beyond_the_quota_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    side = Side(tmp_path, Unsaved.OFFERED)
+    side.end()
+    assert side.next_start() == [LAST]  # stored twice it is the same
+    assert side.stats.lost_bytes == 0
+    # And with every further start one more would wait: so that is the end of it.
+    again = Side(tmp_path, Unsaved.OFFERED)
+    second = Window("p", 3000, 4000, 8, (), LAST.devices, LAST.flows)
+    last_resort(second, cast(Transmitter, again), again.dump, again.stats)
+    assert [entry.number for entry in again.dump.directory.pending()] == [7]
+    assert again.stats.lost_bytes == 0  # that is not known
+    assert "350 bytes in 3 packets of the last window may be lost" in caplog.text
+
+
+def test_a_disk_that_takes_nothing_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And nothing is offered: a shorter form of the window may come back and go over it."""
+    side = Side(tmp_path, Unsaved.TAKEN, limit=10**6)
+    side.disk.broken = True
+    with caplog.at_level(logging.CRITICAL):
+        side.end()
+    assert side.offered == []
+    assert (side.stats.lost_packets, side.stats.lost_bytes) == (3, 350)
+    assert "not even its ledger: dumpDir: " in caplog.text
+
+
+def test_shorter_form_of_a_window_never_comes_after_it(tmp_path: Path) -> None:
+    """Its write failed at the fsync of the directory, and so did its removal."""
+
+    class Stubborn(Broken):
+        def remove(self, path: Path) -> None:
+            if self.broken and path.name.endswith(".window"):
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            super().remove(path)
+
+    side = Side(tmp_path, Unsaved.TAKEN, limit=10**6)
+    side.disk = Stubborn()
+    side.dump = Dump(
+        tmp_path / "d", limit_bytes=10**6, auto_clear=True, stats=side.stats, filesystem=side.disk
+    )
+    side.dump.open()
+    side.path = tmp_path / "d"
+    side.disk.broken = True
+    shorter = Window("p", 1000, 1500, 7, (), LAST.devices, (FLOW,))
+    with pytest.raises(Retryable):
+        side.dump.save(shorter)
+    assert len(list(side.path.glob("*.window"))) == 1
+    side.disk.broken = False
+    side.dump.directory.limit_bytes = 1
+    side.end()
+    assert side.offered == [wire.encode(LAST)]
+    assert side.next_start() == []
