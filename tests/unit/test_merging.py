@@ -180,9 +180,11 @@ def test_only_so_much_is_looked_at_for_one_window(
         except DirectoryFull:
             assert side.stats.windows_merged == before + 2
     assert attempts > 2
+    before = side.stats.windows_merged
     monkeypatch.setattr(merging, "MOST_PAIRS", 0)
     with pytest.raises(DirectoryFull):
         side.dump.save(window(10))
+    assert side.stats.windows_merged == before
 
 
 def test_disk_that_is_full_loses_nothing(tmp_path: Path) -> None:
