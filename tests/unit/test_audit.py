@@ -219,14 +219,17 @@ def replace_start(stored: StoredWindow, shift_ms: int) -> StoredWindow:
     ("ledger", "kind"),
     [
         # Super-packets of 30,000 bytes; the card counts 21 segments each, with their headers.
-        (off(20 * 1_000, 66 * 20 * 1_000, Tally(1_000, 30_000_000)), "offload"),
-        (off(0, 4 * 10**6, Tally(10**6, 10**9)), "offload"),  # frame check sequences
+        (off(20 * 1_000, 66 * 20 * 1_000, Tally(1_000, 30_000_000)), "counters"),
+        (off(0, 4 * 10**6, Tally(10**6, 10**9)), "counters"),  # frame check sequences
         (off(20 * 1_000, 200 * 20 * 1_000, Tally(1_000, 30_000_000)), "uncounted"),
         (off(20 * 1_000, 66 * 20 * 1_000, Tally(100_000, 7_000_000)), "uncounted"),
         (off(0, 40 * 10**6, Tally(10**6, 10**9)), "uncounted"),
+        (off(0, -14 * 10**6, Tally(10**6, 10**9)), "counters"),  # all that comes into a bridge
+        (off(0, -15 * 10**6, Tally(10**6, 10**9)), "overcounted"),
+        (off(-(10**6), -14 * 10**6, Tally(10**6, 10**9)), "overcounted"),
     ],
 )
-def test_what_a_card_counts_of_segments(ledger: Ledger, kind: str) -> None:
+def test_devices_that_count_headers_otherwise(ledger: Ledger, kind: str) -> None:
     assert kinds(audited(with_ledgers(*[ledger] * 20))) == [kind]
 
 

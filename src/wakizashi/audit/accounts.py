@@ -29,6 +29,10 @@ TCP with options 60."""
 LARGE_BYTES = 256
 """Only where packets are larger than this in the mean can they be such merged ones."""
 CHECKSUM_BYTES = 4
+ETHERNET_BYTES = 14
+"""What the counters of bridges, VLAN and VXLAN devices leave out of each packet that comes in: they
+count behind the header (``br_pass_frame_up`` in net/bridge/br_input.c, ``vlan_do_receive`` in
+net/8021q/vlan_core.c, ``vxlan_rcv`` in drivers/net/vxlan)."""
 
 
 @dataclass(slots=True)
@@ -159,8 +163,8 @@ class Accounts:
             return
         over = rest.bytes < -size or (rest.packets < -packets and rest.bytes <= size)
         kind = "overcounted" if over else "uncounted"
-        if not over and _is_offload(rest, run.accounted, packets):
-            kind = "offload"
+        if _counts_headers_otherwise(rest, run.accounted, packets):
+            kind = "counters"
         yield Finding(
             kind,
             self._probe,
@@ -184,10 +188,11 @@ class Accounts:
             account.fates = {}
 
 
-def _is_offload(rest: Tally, accounted: Tally, packets: int) -> bool:
-    """Whether this much more is what a card counts of segments, or of frame check sequences."""
+def _counts_headers_otherwise(rest: Tally, accounted: Tally, packets: int) -> bool:
+    """Whether the counters leave headers out, or have those of segments, or frame check sequences."""
     if abs(rest.packets) <= packets:
-        return 0 < rest.bytes <= CHECKSUM_BYTES * (accounted.packets + packets)
+        most = accounted.packets + packets
+        return -ETHERNET_BYTES * most <= rest.bytes <= CHECKSUM_BYTES * most
     large = accounted.bytes >= LARGE_BYTES * accounted.packets > 0
     return large and 0 <= rest.bytes <= HEADERS_BYTES * rest.packets
 

@@ -55,7 +55,11 @@ KINDS = {
     "uncounted": Kind(
         True, "the probe's log of that time; another `capture` engine; report a defect"
     ),
-    "overcounted": Kind(True, "packets were counted twice; report a defect"),
+    "overcounted": Kind(
+        True,
+        "tx_dropped in `ip -s link show`: what a driver drops behind the tap was counted; if it does "
+        "not rise, packets were counted twice: report a defect",
+    ),
     # -- notes --
     "unwatched": Kind(False, "the probe did not run, was killed, or its clock was set forward"),
     "begins_anew": Kind(
@@ -69,8 +73,10 @@ KINDS = {
         False, "the kernel had no room for them: capture: ebpf, or a larger `ringSize`"
     ),
     "folded": Kind(False, "more flows than `maxFlows`: bytes are right, addresses are not known"),
-    "offload": Kind(
-        False, "the card's counters count frames on the wire, a tap sees what was merged of them"
+    "counters": Kind(
+        False,
+        "nothing: such devices count headers otherwise: bridges, VLAN and VXLAN devices none of what "
+        "comes in, cards those of each segment, or frame check sequences",
     ),
     "same_packets": Kind(
         False, "both are stored: leave one of the two out of `networkDevs`, or out of your sums"
