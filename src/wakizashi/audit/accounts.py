@@ -40,8 +40,7 @@ class _Run:
     """Windows of one device that follow each other without a break."""
 
     since_ms: int
-    until_ms: int
-    number: int
+    until_ms: int = 0
     rest: Tally = field(default_factory=Tally)
     """What the device's counters have beyond what is accounted for: it telescopes to both ends."""
     accounted: Tally = field(default_factory=Tally)
@@ -110,17 +109,18 @@ class Accounts:
         """What was not stored as it was counted: one finding for windows that follow each other."""
         for kind, (name, _) in FATES.items():
             tally: Tally = getattr(record.ledger, name)
+            if tally == Tally():
+                continue
             fate = account.fates.get(kind)
-            if fate is not None and (tally == Tally() or fate.until_ms != record.timestamp):
-                yield self._fate(kind, record.device, account.fates.pop(kind))
+            if fate is not None and fate.until_ms != record.timestamp:
+                yield self._fate(kind, record.device, fate)
                 fate = None
-            if tally != Tally():
-                if fate is None:
-                    first = record.number - record.windows + 1
-                    fate = account.fates[kind] = _Fate(record.timestamp, first)
-                fate.until_ms = record.timestamp + record.duration
-                fate.number = record.number
-                fate.tally += tally
+            if fate is None:
+                first = record.number - record.windows + 1
+                fate = account.fates[kind] = _Fate(record.timestamp, first)
+            fate.until_ms = record.timestamp + record.duration
+            fate.number = record.number
+            fate.tally += tally
 
     def _fate(self, kind: str, device: str, fate: _Fate) -> Finding:
         size, packets = fate.tally.bytes, fate.tally.packets
@@ -139,15 +139,14 @@ class Accounts:
     # -- balance -----------------------------------------------------------------------------
 
     def _balance(self, record: LedgerRecord, account: Account) -> Iterator[Finding]:
-        run, first = account.run, record.number - record.windows + 1
-        if run is None or run.until_ms != record.timestamp or run.number + 1 != first:
+        run = account.run
+        if run is None or run.until_ms != record.timestamp:
             if run is not None:
                 yield from self._judge(record.device, run)
-            run = account.run = _Run(record.timestamp, record.timestamp, first - 1)
+            run = account.run = _Run(record.timestamp)
         ledger = record.ledger
         accounted = ledger.accounted
         run.until_ms = record.timestamp + record.duration
-        run.number = record.number
         run.rest += ledger.device - accounted
         run.accounted += accounted
         run.busiest = Tally(
