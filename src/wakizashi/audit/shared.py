@@ -3,9 +3,9 @@
 In: the ledgers of a probe, window by window. Out: the pairs. From sums alone,
 so the rule is a careful one. ``a`` is within ``b`` where
 
-- in every window ``b`` counted at least what ``a`` did, packets and bytes, and
-- whatever ``a`` does ``b`` does too: what ``b`` has beyond ``a`` is nearly
-  constant, while the rate of ``a`` itself is not.
+- in every window ``b`` counted at least the bytes that ``a`` did, and
+- whatever ``a`` does ``b`` does too: what ``b`` has beyond ``a``, in packets or
+  in bytes, is nearly constant, while the rate of ``a`` itself is not.
 
 Two devices that are busy at the same times are not taken for such: each of them
 would have to be the larger one always, and by nearly the same amount. A tunnel
@@ -93,7 +93,7 @@ def _within(pairs: Sequence[tuple[_Counted, _Counted]]) -> bool:
         return False
     for a, b in pairs:
         each = a[2] / a[1] if a[1] else 0
-        if b[1] < a[1] - SLACK_PACKETS or b[2] < a[2] - SLACK_PACKETS * each:
+        if b[2] < a[2] - SLACK_PACKETS * each:
             return False
     return _tied(pairs, 1) or _tied(pairs, 2)
 
