@@ -275,6 +275,19 @@ def test_the_command(database: list[str]) -> None:
     assert json.loads(out)["counts"] == {"missing_windows": 1}
 
 
+@pytest.mark.usefixtures("shifted")
+def test_the_command_keeps_off_what_expires(database: list[str]) -> None:
+    store(database, [window(n) for n in (1, 2, 3)])
+    ttl = "backendConfig.sqliteConfig.ttl=60"
+    code, out, _ = run([*database, ttl], "--format", "json")
+    assert code == 0
+    found = json.loads(out)
+    assert [probe["windows"] for probe in found["probes"]] == [1]
+    assert found["counts"] == {"expiring": 1}
+    # A tenth of the ttl, which is less than the margin.
+    assert found["findings"][0]["until"] == START + 3 * STEP - 60_000 + 6_000
+
+
 def test_the_command_without_a_database(database: list[str]) -> None:
     code, out, err = run(database)
     assert (code, out) == (1, "")

@@ -126,8 +126,7 @@ class Audit:
             if several:
                 source, destination = row["srcIP"], row["dstIP"]
                 if source in owned and destination in owned:
-                    ends = row["probeIP"], source, destination
-                    pairs.point(start, name, ends, Tally(packets, size))
+                    pairs.point(start, name, (source, destination), Tally(packets, size))
 
     # -- the report --------------------------------------------------------------------------
 

@@ -3,8 +3,8 @@
 In: which addresses are whose, the spans each probe watched, points of traffic.
 Out: for each pair of addresses both sums, over the time that both watched.
 
-A point is the sender's where its probeIP is the source, the receiver's where it
-is the destination. An address that two probes call theirs (a bridge's, a
+A point is going out where its source is an address of the probe, some point's
+probeIP, and coming in where its destination is. An address that two probes call theirs (a bridge's, a
 loopback's, two probes on one host) tells nothing, and is left out.
 """
 
@@ -79,14 +79,13 @@ class Pairs:
         self._spans: dict[tuple[str, str], _Spans] = {}
         self._pairs: dict[tuple[str, str], Pair] = {}
 
-    def point(self, start_ms: int, probe: str, ends: tuple[str, str, str], tally: Tally) -> None:
-        """Take a point; ``ends`` are its probeIP, source and destination."""
-        probe_ip, source, destination = ends
+    def point(self, start_ms: int, probe: str, ends: tuple[str, str], tally: Tally) -> None:
+        """Take a point; ``ends`` are its source and destination."""
+        source, destination = ends
         sender, receiver = self._owner.get(source), self._owner.get(destination)
         if sender is None or receiver is None or sender == receiver:
             return
-        is_sent = probe == sender and probe_ip == source
-        if not is_sent and not (probe == receiver and probe_ip == destination):
+        if probe not in (sender, receiver):
             return
         spans = self._between(sender, receiver)
         if not spans.hold(start_ms):
@@ -97,7 +96,7 @@ class Pairs:
             span = spans.starts[0], spans.ends[-1]
             pair = Pair(sender, receiver, source, destination, *span, watched)
             self._pairs[source, destination] = pair
-        if is_sent:
+        if probe == sender:
             pair.sent += tally
         else:
             pair.received += tally
