@@ -88,6 +88,13 @@ def test_addresses_of_several_probes_tell_nothing() -> None:
     assert audited([sender(1), receiver(1), third]).pairs == ()
 
 
+def test_a_router_between_the_two_is_neither() -> None:
+    passing = [record("r", 0, A, B, 1_000_000, at=C)]
+    windows = [sender(1), receiver(1), window(1, probe="r", records=passing)]
+    (pair,) = audited(windows).pairs
+    assert pair.sent == pair.received == Tally(10_000, 1_000_000)
+
+
 def test_traffic_of_one_host_and_what_passes_through_are_no_pairs() -> None:
     records = [
         record("a", 0, A, "10.9.9.9", 1_000, at="10.9.9.9"),
