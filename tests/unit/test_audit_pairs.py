@@ -173,6 +173,15 @@ def test_packets_that_are_cut_on_the_carrier_are_told_by_their_bytes() -> None:
     only(audited(devices(vx0=inner, eth0=outer)), "same_packets")
 
 
+def test_packets_that_are_in_flight_when_the_windows_end() -> None:
+    late = [0, 0, 40, -40, 0, 200, -200, 0]
+    outer = [(n + more, 500) for n, more in zip(BURSTS, late, strict=True)]
+    only(audited(devices(a=[(n, 500) for n in BURSTS], b=outer)), "same_packets")
+    lacking = [(n - 40, 500) if n > 400 else (n, 500) for n in BURSTS]
+    lacking[0] = (1_400, 500)  # as much in all
+    assert kinds(audited(devices(a=[(n, 500) for n in BURSTS], b=lacking))) == []
+
+
 def test_a_bridge_its_port_and_another_device() -> None:
     same = [(n, 500) for n in BURSTS]
     other = [(n, 500) for n in (40, 800, 10, 5, 9_000, 31, 2_000, 0)]

@@ -3,7 +3,8 @@
 In: the ledgers of a probe, window by window. Out: the pairs. From sums alone,
 so the rule is a careful one. ``a`` is within ``b`` where
 
-- in every window ``b`` counted at least the bytes that ``a`` did, and
+- in every window, or with those beside it, ``b`` counted at least the bytes
+  that ``a`` did, and
 - whatever ``a`` does ``b`` does too: what ``b`` has beyond ``a``, in packets or
   in bytes, is nearly constant, while the rate of ``a`` itself is not.
 
@@ -27,7 +28,7 @@ FEWEST = 5
 its median rate by ``CHANGE_PART`` of it."""
 CHANGES = 3
 CHANGE_PART = 0.1
-TIED_PART = 0.05
+TIED_PART = 0.1
 """What the outer one has beyond the inner one may vary by this part of what the inner one varies."""
 SLACK_PACKETS = 8
 """In flight between the two when a window ends."""
@@ -91,10 +92,13 @@ class SharedDevices:
 def _within(pairs: Sequence[tuple[_Counted, _Counted]]) -> bool:
     if len(pairs) < FEWEST or sum(a[1] for a, _ in pairs) < FEWEST_PACKETS:
         return False
-    for a, b in pairs:
-        each = a[2] / a[1] if a[1] else 0
-        if b[2] < a[2] - SLACK_PACKETS * each:
-            return False
+    for i, (a, b) in enumerate(pairs):
+        slack = SLACK_PACKETS * (a[2] / a[1] if a[1] else 0)
+        if b[2] < a[2] - slack:
+            # The two are not cut at the same moment: what the one lacks its neighbours have.
+            beside = pairs[max(0, i - 1) : i + 2]
+            if sum(b[2] for _, b in beside) < sum(a[2] for a, _ in beside) - slack:
+                return False
     return _tied(pairs, 1) or _tied(pairs, 2)
 
 
