@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from wakizashi.errors import WakizashiError
 from wakizashi.lifecycle import guard
 from wakizashi.version import version_text
 
@@ -46,6 +47,36 @@ def query(path: Path | None, last: str, by: str, form: str, overrides: tuple[str
         fields = tuple(name for name in by.replace(" ", "").split(",") if name)
         rows = reader.query(path, last=last, by=fields, overrides=overrides)
         reader.write(rows, fields, form)
+
+    guard("wakizashi", work)
+
+
+@command.command()
+@click.option(
+    "-c", "--config", "path", type=click.Path(path_type=Path), help="The center's YAML file."
+)
+@click.option("--last", default="1h", show_default=True, help="How far back: 90s, 10m, 1h30m, 7d.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="How to print.",
+)
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a key.")
+def audit(path: Path | None, last: str, form: str, overrides: tuple[str, ...]) -> None:
+    """Prove that what is stored adds up; exit with 1 where it does not."""
+
+    def work() -> None:
+        from wakizashi.audit import reading
+        from wakizashi.audit.report import verdict
+
+        report, backend = reading.audit(path, last=last, overrides=overrides)
+        reading.write(report, backend, form)
+        if not report.adds_up:
+            sys.stdout.flush()
+            raise WakizashiError(verdict(report))
 
     guard("wakizashi", work)
 

@@ -89,6 +89,12 @@ def test_what_a_backend_is_made_of_is_its_own(room: str, backend: str) -> None:
     }
 
 
+def test_only_the_reader_of_an_audit_reads_a_backend() -> None:
+    users = {name for name in importers("wakizashi.center") if name.startswith("wakizashi.audit")}
+    assert users == {"wakizashi.audit.reading"}
+    assert not [name for name in importers("wakizashi.probe") if name.startswith("wakizashi.audit")]
+
+
 def test_libraries_never_import_a_command_line() -> None:
     for cli in ("wakizashi.cli", "wakizashi.probe.cli", "wakizashi.center.cli"):
         assert all(module.endswith("__main__") for module in importers(cli)), cli

@@ -69,9 +69,37 @@ def test_a_device_that_went_is_counted_late_and_its_address_is_still_this_hosts(
     probe.close_window()
     windows = [dump.directory.read(entry) or [] for entry in dump.directory.pending()]
     flows = [wire.decode(window).flows for window in windows]
-    assert [len(window) for window in flows] == [0, 1]
-    assert flows[1][0].direction is Direction.OUT
+    assert [len(window) for window in flows] == [1]  # the one without devices is not kept
+    assert flows[0][0].direction is Direction.OUT
     probe.close_window()  # nothing is overdue any more
     assert probe._builder._addresses == set()
+    netlink.close()
+    dump.directory.close()
+
+
+def test_a_window_without_devices_takes_no_number(tmp_path: Path) -> None:
+    """It would be stored nowhere, and its number would look like that of a lost window."""
+    stats = ProbeStats()
+    dump = Dump(tmp_path / "dump", limit_bytes=10**6, auto_clear=True, stats=stats)
+    dump.open()
+    netlink = FakeNetlink()
+    devices, netlink.devices = netlink.devices, {}
+    config = ProbeConfig(dumpDir=tmp_path / "dump")
+    probe = Probe(config, FakeEngine(), dump, netlink, stats, on_window=lambda: None)
+    assert probe.open_devices() == 0
+    probe.close_window()
+    assert dump.directory.pending() == []
+    netlink.devices = devices
+    assert probe.open_devices() == 1
+    probe.close_window()
+    netlink.devices = {}
+    for _ in range(3):  # it is looked for once more, and is gone then
+        probe.close_window()
+    netlink.devices = devices
+    assert probe.open_devices() == 1
+    assert probe.finish() is None
+    numbers = [entry.number for entry in dump.directory.pending()]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert 2 <= len(numbers) <= 3
     netlink.close()
     dump.directory.close()

@@ -297,7 +297,7 @@ class Probe:
         """
         window, snapshot, moment = self._cut()
         try:
-            self._dump.save(window)
+            self._save(window)
         except Retryable as error:
             self._stats.close_failures += 1
             self._throttle.error("close", f"{error}; the window stays open and goes on counting")
@@ -308,7 +308,6 @@ class Probe:
             overdue = any(watched.missing for watched in self._watched.values())
             self._builder.reset(snapshot.addresses, overdue=overdue)
             self._windows.next(moment)
-            self._number += 1
         self._on_window()
 
     def finish(self) -> Window | None:
@@ -322,8 +321,18 @@ class Probe:
         self._news.close()
         self._finished = True  # nothing is captured: announcements hold at once
         try:
-            self._dump.save(window)
+            self._save(window)
         except Retryable as error:
             _log.error("%s", error)
             return window
         return None
+
+    def _save(self, window: Window) -> None:
+        """Make a window durable, and use its number up.
+
+        Where no device was there nothing was watched: nothing would be stored, and its number
+        would look like that of a lost window.
+        """
+        if window.devices:
+            self._dump.save(window)
+            self._number += 1

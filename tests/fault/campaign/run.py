@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.fault.campaign import faults
+from tests.fault.campaign import faults, second
 from tests.fault.campaign.oracle import Verdict, judge
 from tests.fault.campaign.packets import ADDRESSES, Slice, sums
 from tests.fault.campaign.schedule import Schedule, Strike, schedule
@@ -68,6 +68,7 @@ def run(seed: int) -> Result:
             trouble = result.verdict.findings
             result.verdict = judge(world.stored, accounts, recreated=world.recreated)
             result.verdict.findings[:0] = trouble
+            result.verdict.findings += second.faults(world.stored, recreated=world.recreated)
             _check_sent(world, result.verdict)
         except BaseException:
             result.verdict.findings.append(traceback.format_exc())

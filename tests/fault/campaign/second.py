@@ -1,0 +1,44 @@
+"""A second opinion: what the product's own audit says of the rows that the oracle judges. Pure."""
+
+from typing import Any
+
+from tests.fault.campaign.oracle import Stored
+from wakizashi.audit.analysis import Audit
+from wakizashi.audit.report import document
+from wakizashi.model import TALLIES, Ledger, LedgerRecord, Tally
+
+BALANCE = frozenset({"uncounted", "overcounted"})
+"""What a device that went took with it, with its last counters."""
+
+
+def faults(stored: Stored, *, recreated: bool) -> list[str]:
+    """The faults that an audit of all that is stored finds; there should be none.
+
+    Args:
+        recreated: whether a device went.
+    """
+    records = sorted(map(_ledger, stored.ledgers.values()), key=lambda r: (r.timestamp, r.probe))
+    points = [row | {"timestamp": row["time"]} for row in stored.traffic.values()]
+    until = max((record.timestamp + record.duration for record in records), default=0)
+    audit = Audit(0, until)
+    audit.ledgers(records)
+    audit.addresses(points)
+    audit.traffic(points)
+    return [
+        f"the audit found {found}"
+        for found in document(audit.report(), "InfluxDB")["findings"]
+        if found["fault"] and not (recreated and found["kind"] in BALANCE)
+    ]
+
+
+def _ledger(row: dict[str, Any]) -> LedgerRecord:
+    tallies = {name: Tally(row[f"{name}_packets"], row[f"{name}_bytes"]) for name in TALLIES}
+    return LedgerRecord(
+        row["time"],
+        row["probe"],
+        row["device"],
+        row["number"],
+        row["duration"],
+        Ledger(**tallies),
+        row["windows"],
+    )
