@@ -20,7 +20,7 @@ BENCH_PROGRAMS := trafgen:netsniff-ng tcpdump:tcpdump pmacctd:pmacct softflowd:s
 CENTER_PROGRAMS := influxd:influxdb victoria-metrics:victoria-metrics redis-server:redis-server redis-cli:redis-tools
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test campaign check lint generate generated format programs bench-programs bench-capture bench-engines bench-center clean
+.PHONY: help demo test campaign fuzz soak check lint generate generated format programs bench-programs bench-capture bench-engines bench-center clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -45,6 +45,10 @@ $(VENV)/dev: $(VENV)/runtime
 
 $(VENV)/bench: $(VENV)/runtime
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
+	@touch $@
+
+$(VENV)/fuzz: $(VENV)/dev
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[fuzz]'
 	@touch $@
 
 demo: $(VENV)/runtime ## probe and center on this machine, for a look (ARGS="--seconds 20")
@@ -97,6 +101,14 @@ RUNS ?= 200
 JOBS ?= 4
 campaign: $(VENV)/dev programs ## seeded fault schedules against an oracle (root; RUNS=200 JOBS=4), can be gone on with
 	PATH="$$PATH:/usr/sbin:/sbin" $(BIN)/python -m tests.fault.campaign --runs $(RUNS) --jobs $(JOBS)
+
+SECONDS ?= 300
+fuzz: $(VENV)/fuzz ## search for inputs that break something (SECONDS=300 for each TARGET=, all by default)
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(if $(TARGET),--target $(TARGET))
+
+MINUTES ?= 10
+soak: $(VENV)/bench ## whether probe and center stay as large as they are (root; MINUTES=10)
+	$(BIN)/python -m bench.soak --minutes $(MINUTES) $(ARGS)
 
 bench-capture: $(VENV)/bench bench-programs ## CPU a packet, with our engines and with peers (root; ARGS=--quick)
 	$(BIN)/python -m bench.capture $(ARGS)

@@ -26,12 +26,19 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
+from wakizashi import yaml_text
 from wakizashi.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "WAKIZASHI_"
+
+MOST_BYTES = 2**16
+"""Of a file. YAML is read at about 100 kB a second."""
+_SHOWN = 200
+"""Characters of a value in a message."""
 
 _UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _UNITS |= {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -39,6 +46,10 @@ _UNITS |= {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 # Kubernetes sets WAKIZASHI_PORT=tcp://10.0.0.1:10080 in every pod of a namespace
 # that has a Service named "wakizashi". That is not ours.
 _SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://.*")
+
+
+# What YAML can write as "\0" and "\uD800"; the latter stands for bytes of variables and flags too.
+_UNUSABLE = re.compile(r"[\x00\ud800-\udfff]")
 
 
 def _size(value: object) -> object:
@@ -56,7 +67,7 @@ def _level(value: object) -> object:
     return value
 
 
-Size = Annotated[int, BeforeValidator(_size), Field(ge=1)]
+Size = Annotated[int, BeforeValidator(_size), Field(ge=1, le=2**62)]
 """A number of bytes; in YAML a number, or one with KiB, MiB, GiB, TiB, kB, MB, GB, TB."""
 
 LogLevel = Annotated[int, BeforeValidator(_level)]
@@ -80,6 +91,15 @@ class Section(BaseModel):
         if isinstance(data, dict):
             return {key: value for key, value in data.items() if value is not None}
         return data
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _characters(cls, value: object) -> object:
+        texts = [*value, *value.values()] if isinstance(value, dict) else value
+        for text in texts if isinstance(texts, list) else (texts,):
+            if isinstance(text, str) and _UNUSABLE.search(text):
+                raise ValueError("has a zero byte, or is not UTF-8; no name and no path can be so")
+        return value
 
 
 class PasswordSection(Section):
@@ -154,7 +174,8 @@ def load(
     for override in overrides:
         key, separator, text = override.partition("=")
         if not separator:
-            faults.append(f"--set {override}: has no '='; write --set KEY=VALUE")
+            shown = override if len(override) <= _SHOWN else f"{override[:_SHOWN]}…"
+            faults.append(f"--set {shown}: has no '='; write --set KEY=VALUE")
             continue
         _put(model, data, tuple(key.split(".")), text, _Source("--set"), sources, faults)
     data = {**(defaults or {}), **data}
@@ -164,38 +185,40 @@ def load(
     except ValidationError as error:
         faults.extend(_faults(error, model, data, sources, str(path or "defaults")))
     if faults or config is None:
-        raise ConfigError("\n".join(faults))
+        raise ConfigError("\n".join(map(_printable, faults)))
     return config
 
 
 def _read(path: Path, sources: dict[_Keys, _Source], faults: list[str]) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ConfigError(
-            f"{path}: {error.strerror}; name a file that this user can read with -c"
+            f"{path}: {reason}; name a file that this user can read with -c"
         ) from error
+    if len(content) > MOST_BYTES:
+        raise ConfigError(f"{path}: has more than {MOST_BYTES} bytes; is it a configuration?")
+    try:
+        text = content.decode()
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start})") from error
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
+        data = yaml_text.parse(text, lambda root: _mark(root, (), path, sources, faults))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f":{mark.line + 1}" if mark else ""
         raise ConfigError(
             f"{path}{where}: is not YAML: {error.problem or error.context}"
         ) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: is not YAML: {error}") from error
+    except yaml_text.NO_YAML as error:
+        reason = " ".join(str(error).split())  # of a forbidden character it has two lines
+        raise ConfigError(f"{path}: is not YAML: {reason}") from error
     if data is None:
         return {}
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: holds no 'key: value' lines at its top level")
-    try:
-        _mark(root, (), path, sources, faults)
-    except RecursionError as error:
-        raise ConfigError(f"{path}: an alias (*NAME) stands inside what it names") from error
     return data
 
 
@@ -209,12 +232,12 @@ def _mark(
     """Remember the line of every key, and report keys that stand twice."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            keys = (*prefix, str(key.value))
+            keys = (*prefix, str(key.value) if isinstance(key, yaml.ScalarNode) else "?")
             line = key.start_mark.line + 1
             if keys in sources:
                 first = sources[keys].text.rpartition(":")[2]
                 faults.append(
-                    f"{path}:{line}: {'.'.join(keys)}: stands already on line {first}; keep one"
+                    f"{path}:{line}: {_label(keys)}: stands already on line {first}; keep one"
                 )
             sources[keys] = _Source(f"{path}:{line}")
             _mark(value, keys, path, sources, faults)
@@ -283,18 +306,18 @@ def _put(
     faults: list[str],
 ) -> None:
     try:
-        value = text if _takes_secret(model, keys) else yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: 2026-13-01
+        value = text if _takes_secret(model, keys) else yaml_text.parse(text)
+    except yaml_text.NO_YAML:
         value = text
     target = data
     for key in keys[:-1]:
         inner = target.get(key)
-        if inner is None:
-            inner = target[key] = {}
-        if not isinstance(inner, dict):
-            faults.append(f"{source.text}: {key} is no section; it has no {keys[-1]!r}")
+        if not isinstance(inner, dict | None):
+            label, last = _label((key,)), _label(keys[-1:])
+            faults.append(f"{source.text}: {label} is no section; it has no {last!r}")
             return
-        target = inner
+        # A copy: with an alias (*NAME) another key may have the same one.
+        target[key] = target = {} if inner is None else dict(inner)
     target[keys[-1]] = value
     for known in [path for path in sources if path[: len(keys)] == keys]:
         del sources[known]
@@ -309,7 +332,10 @@ def _faults(
     default: str,
 ) -> Iterator[str]:
     for fault in error.errors():
-        keys = tuple(str(part) for part in fault["loc"] if not _internal(str(part)))
+        place = [str(part) for part in fault["loc"]]
+        keys = tuple(part for part in place if not _internal(part))
+        if fault["type"] == "extra_forbidden":  # the user's own word, whatever it looks like
+            keys = (*(part for part in place[:-1] if not _internal(part)), place[-1])
         where = default
         for length in range(len(keys), 0, -1):
             if keys[:length] in sources:
@@ -320,7 +346,7 @@ def _faults(
             below = [path for path in sources if keys and path[: len(keys)] == keys]
             if below:
                 where = sources[below[0]].text
-        label = ".".join(keys)
+        label = _label(keys)
         value = fault.get("input")
         hidden = _secret(keys) or _takes_secret(model, keys)
         shown = "" if isinstance(value, dict | list | Section) or hidden else _shown(value)
@@ -367,9 +393,23 @@ def _secret(keys: _Keys) -> bool:
     return bool(keys) and re.search(r"password|token|secret", keys[-1], re.IGNORECASE) is not None
 
 
+def _label(keys: _Keys) -> str:
+    """A key as messages have it; whatever a file or a flag has for one."""
+    parts = (key if len(key) <= _SHOWN // 4 else f"{key[: _SHOWN // 4]}…" for key in keys[:8])
+    return ".".join(parts) + ("…" if len(keys) > 8 else "")
+
+
+def _printable(fault: str) -> str:
+    """On one line, not too long a one, and for any terminal."""
+    if len(fault) > 5 * _SHOWN:
+        fault = f"{fault[: 2 * _SHOWN]} … {fault[-2 * _SHOWN :]}"  # the remedy is at its end
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in fault)
+
+
 def _shown(value: object) -> str:
     """A value as messages have it: a URL without the user and password in it."""
-    return re.sub(r"(?<=//).*@|(?<=password=)[^&\s']*", "…", repr(value)) + " "
+    text = re.sub(r"(?<=//).*@|(?<=password=)[^&\s']*", "…", repr(value))
+    return (text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…") + " "
 
 
 def _suggestion(keys: _Keys, model: type[BaseModel]) -> str:

@@ -20,6 +20,8 @@ from wakizashi.errors import WakizashiError
 LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
 """``logLev`` 0 to 4."""
 
+MOST_KEYS = 1_000
+"""Troubles that a throttle tells apart."""
 REPEAT_SECONDS = 60.0
 
 _log = logging.getLogger(__name__)
@@ -72,9 +74,20 @@ class Throttle:
         with self._lock:
             return self._seen.pop(key, None) is not None
 
+    def _place(self, key: str, now: float) -> str:
+        """``key``, or where there are too many the one that the rest of them share.
+
+        Keys hold names that clients choose: without a bound these would fill memory and log.
+        """
+        if key in self._seen or len(self._seen) < MOST_KEYS:
+            return key
+        self._seen = {k: v for k, v in self._seen.items() if now - v[0] < REPEAT_SECONDS}
+        return key if len(self._seen) < MOST_KEYS else "the others"
+
     def _log(self, level: int, key: str, message: str) -> None:
         now = self._clock()
         with self._lock:
+            key = self._place(key, now)
             last, suppressed = self._seen.get(key, (float("-inf"), 0))
             if now - last < REPEAT_SECONDS:
                 self._seen[key] = (last, suppressed + 1)

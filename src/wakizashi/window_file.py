@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wakizashi import wire
+from wakizashi.model import MAX_INTEGER, MAX_TIME_MS
 
 MAGIC = b"WKZW"
 VERSION = 1
@@ -25,7 +26,7 @@ _HEADER = struct.Struct("<4sHHQ")
 _CHECKSUM = struct.Struct("<I")
 HEADER_BYTES = _HEADER.size + _CHECKSUM.size
 
-_NAME = re.compile(r"([0-9]{13})-([0-9]{10,})-([0-9a-f]{12})\.window")
+_NAME = re.compile(r"([0-9]{13})-([0-9]{10,19})-([0-9a-f]{12})\.window")
 
 
 class DamagedFile(Exception):
@@ -97,6 +98,14 @@ def window_file(probe: str, start_ms: int, number: int, chunks: Sequence[bytes])
 
 
 def entry_of(name: str, size: int) -> Entry | None:
-    """What a file's name says; None where it is no window's name."""
+    """What a file's name says; None where it is no window's name.
+
+    Nor is one with a start or a number that no window may have: after it no next one could come.
+    """
     match = _NAME.fullmatch(name)
-    return Entry(int(match[1]), int(match[2]), name, size) if match else None
+    if not match:
+        return None
+    start_ms, number = int(match[1]), int(match[2])
+    if start_ms >= MAX_TIME_MS or number > MAX_INTEGER:
+        return None
+    return Entry(start_ms, number, name, size)

@@ -35,6 +35,14 @@ MAX_CHUNK_RECORDS = 5_000
 """Records in one chunk: large enough for 2.6 million records a second, far below 4 MiB."""
 
 MAX_CHUNK_BYTES = 4 * 1024 * 1024
+MAX_GROWTH = 4
+"""How many times as long as the first chunk a later one of the same window may be.
+
+From the first chunk and their number a center knows how much memory a window will
+take. A first chunk that others follow is full, and a record takes 20 to 63 bytes.
+"""
+MAX_WINDOW_BYTES = 128 * MAX_WINDOW_RECORDS
+"""Of all chunks of a window; the most that can be of use is half of it."""
 MAX_DEVICES = 4_096
 MAX_TAGS = 32
 MAX_NAME_LENGTH = 253
@@ -188,6 +196,7 @@ class Assembly:
         self._devices: tuple[DeviceLedger, ...] = ()
         self._flows: list[Flow] = []
         self._size = 0
+        self._bytes = 0
 
     @property
     def pending(self) -> bool:
@@ -217,12 +226,25 @@ class Assembly:
             self._reset()
             raise
         self.raw.append(data)
+        self._bytes += len(data)
         return self._chunk.probe, self._chunk.start_unix_ms
 
     @property
-    def begun(self) -> int:
-        """Number of chunks of the window that the chunk just read begins; 0 if it goes on."""
-        return self._chunk.chunk_count if len(self.raw) == 1 else 0
+    def begins(self) -> bool:
+        """Whether the chunk just read is the first of its window."""
+        return len(self.raw) == 1
+
+    @property
+    def came(self) -> int:
+        """Bytes of the window's chunks so far."""
+        return self._bytes
+
+    @property
+    def expected(self) -> int:
+        """Bytes that all chunks of the window under way will have, by the first of them."""
+        if self._head is None:
+            return 0
+        return min(self._head.chunk_count * len(self.raw[0]), MAX_WINDOW_BYTES)
 
     def drop(self) -> None:
         """Forget the window under way; ``name`` stays."""
@@ -239,7 +261,7 @@ class Assembly:
         if self._head is None:
             self._begin(chunk)
         else:
-            self._follow(self._head, chunk, before)
+            self._follow(self._head, chunk, before, data)
         return chunk
 
     def take(self) -> Window | None:
@@ -314,6 +336,7 @@ class Assembly:
         head: pb.WindowChunk,
         chunk: pb.WindowChunk,
         before: tuple[str, int] | None,
+        data: bytes,
     ) -> None:
         if self.name != before:
             raise InvalidWindow(f"a chunk of another window came before the last one of {before}")
@@ -325,6 +348,14 @@ class Assembly:
             raise InvalidWindow(f"chunk_index: {chunk.chunk_index} where {len(self.raw)} is due")
         if chunk.tags or chunk.devices:
             raise InvalidWindow("tags and devices belong into the first chunk only")
+        came, first = len(data), len(self.raw[0])
+        if came > MAX_GROWTH * first:
+            raise InvalidWindow(
+                f"chunk {chunk.chunk_index}: {came} bytes, more than {MAX_GROWTH} times the "
+                f"{first} of the first chunk, which has to be a full one"
+            )
+        if self._bytes + came > MAX_WINDOW_BYTES:
+            raise InvalidWindow(f"chunks: more than {MAX_WINDOW_BYTES} bytes in the window")
 
     def _take_records(self, chunk: pb.WindowChunk) -> None:
         records = chunk.records

@@ -405,3 +405,89 @@ def test_the_process_environment_is_left_alone(tmp_path: Path) -> None:
     before = dict(os.environ)
     read(tmp_path, "port: 5", environment={"WAKIZASHI_PORT": "6"})
     assert dict(os.environ) == before
+
+
+BILLION = "a: &a0 [x]\n" + "".join(
+    f"b{n}: &a{n + 1} [{', '.join([f'*a{n}'] * 9)}]\n" for n in range(20)
+)
+MERGES = "m0: &m0 {port: 1}\n" + "".join(
+    f"m{n + 1}: &m{n + 1}\n  <<: [{', '.join([f'*m{n}'] * 9)}]\n" for n in range(20)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (BILLION, "it stands for more than 10000 values"),
+        (MERGES, "it stands for more than 10000 values"),
+        ("a: &a [*a]", "an alias (*NAME) stands inside what it names"),
+        ("port: " + "[" * 1_600, "it is nested more than 32 deep"),
+        ("port: 0x" + "f" * 5_000, "line 1: a value has 5002 characters, and 2048 are the most"),
+        ("a: 1\n" * 13_108, "has more than 65536 bytes; is it a configuration?"),
+        ("port: !!timestamp 1", "is not YAML"),
+        ("port: !!int ''", "is not YAML"),
+    ],
+    ids=["aliases", "merges", "itself", "depth", "digits", "bytes", "time", "number"],
+)
+def test_a_file_that_would_take_for_ever_or_raise(tmp_path: Path, text: str, words: str) -> None:
+    (fault,) = faults(tmp_path, text)
+    assert words in fault
+    assert len(fault) < 300
+
+
+def test_a_file_without_end_is_not_read_to_it() -> None:
+    with pytest.raises(ConfigError, match="has more than 65536 bytes"):
+        load(Sample, Path("/dev/zero"), environment={})
+
+
+def test_a_name_of_a_file_that_no_file_can_have() -> None:
+    with pytest.raises(ConfigError, match="null byte; name a file that this user can read"):
+        load(Sample, Path("a\0b"), environment={})
+
+
+@pytest.mark.parametrize("key", ["list", "str", "dict", "a[b", "'['"])
+def test_unknown_key_that_is_named_like_a_type(tmp_path: Path, key: str) -> None:
+    (fault,) = faults(tmp_path, f"{key}: 5")
+    assert f"{key.strip(chr(39))}: unknown key" in fault
+
+
+def test_unknown_key_that_is_no_text_at_all(tmp_path: Path) -> None:
+    (fault,) = faults(tmp_path, "? [a, b]\n: 5\n")
+    assert "is not YAML" in fault
+
+
+@pytest.mark.parametrize("value", [r'"a\0b"', r'"a\uD800b"'])
+def test_characters_that_no_path_can_have(tmp_path: Path, value: str) -> None:
+    for text in (f"centerAddr: {value}", f"networkDevs: [{value}]", f"tags: {{a: {value}}}"):
+        (fault,) = faults(tmp_path, text)
+        assert "has a zero byte, or is not UTF-8" in fault
+        assert fault.isprintable()
+
+
+def test_a_message_is_one_line_that_can_be_printed(tmp_path: Path) -> None:
+    text = '"a\\nb": 1\n? "' + "x" * 2_000 + '"\n: 1\n'
+    found = faults(tmp_path, text, "no\nequals\x1b[0m", "y" * 9_000, "centerAddr.x=1")
+    found += faults(tmp_path, "port: \0")
+    found += faults(tmp_path, "", "port=" + "9" * 3_000)
+    assert len(found) >= 5
+    assert all(line.isprintable() and len(line) < 1_100 for line in found)
+
+
+def test_sections_that_share_an_alias_are_set_apart(tmp_path: Path) -> None:
+    text = "backendConfig: &b {timeout: 1}\nextra: *b\n"
+    config = read(tmp_path, text, "extra.timeout=2", "extra.influxConfig.user=u")
+    assert config.extra is not None
+    assert (config.backendConfig.timeout, config.extra.timeout) == (1, 2)
+    assert config.backendConfig.influxConfig.user == ""
+
+
+def test_a_key_that_stands_over_a_merged_one_is_no_duplicate(tmp_path: Path) -> None:
+    text = "backendConfig: &b {timeout: 1, type: a}\nextra:\n  <<: *b\n  timeout: 3\n"
+    config = read(tmp_path, text)
+    assert config.extra is not None
+    assert (config.extra.timeout, config.extra.type) == (3, "a")
+
+
+def test_a_number_of_bytes_that_no_disk_has(tmp_path: Path) -> None:
+    (fault,) = faults(tmp_path, f"dumpLimit: {2**62 + 1}")
+    assert "the most allowed" in fault

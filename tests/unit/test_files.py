@@ -639,3 +639,25 @@ def test_a_rewrite_that_is_not_durable_counts_as_long_as_it_is(tmp_path: Path) -
     with pytest.raises(Retryable):
         put(target, flows=5)
     assert target.used_bytes == sum(path.stat().st_size for path in tmp_path.glob("*.window"))
+
+
+@pytest.mark.parametrize("folder", ["", BAD, SENT])
+@pytest.mark.parametrize(
+    "start_and_number",
+    ["9999999999999-0000000001", "9214646400000-0000000001", "0000000000005-9223372036854775808"],
+)
+def test_a_name_that_no_window_can_have_is_no_last_identity(
+    start_and_number: str, folder: str, tmp_path: Path
+) -> None:
+    """Else the windows after it would be beyond what any center takes, for ever."""
+    target = directory(tmp_path)
+    entry = put(target, START, 3)
+    for made in (BAD, SENT):
+        (tmp_path / made).mkdir()
+    path = tmp_path / folder / f"{start_and_number}-{entry.name.rpartition('-')[2]}"
+    path.write_bytes(b"whatever it holds")
+    target.close()
+    target.open()
+    assert target.last_identity(PROBE) == (START, 3)
+    assert path.exists() or (tmp_path / BAD / path.name).exists()
+    target.close()

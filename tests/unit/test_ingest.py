@@ -369,3 +369,25 @@ async def test_admission_learns_how_long_windows_take(monkeypatch: pytest.Monkey
         monkeypatch.setattr(desk.ingest.admission, "acked", seen.append)
         await desk.deliver(window(0), window(1))
         assert len(seen) == 2 and all(0 < seconds < 20 for seconds in seen)
+
+
+async def test_a_small_first_chunk_does_not_open_the_door_to_large_ones() -> None:
+    """210 chunks of 4 MiB would be 880 MB, of which the first told 20 kB."""
+    first = pb.WindowChunk.FromString(wire.encode(window(0))[0])
+    first.chunk_count = 210
+    second = pb.WindowChunk(
+        probe=first.probe,
+        start_unix_ms=first.start_unix_ms,
+        end_unix_ms=first.end_unix_ms,
+        number=first.number,
+        chunk_index=1,
+        chunk_count=210,
+    ).SerializeToString()
+    async with opened() as desk:
+        call = desk.call()
+        await call.write(first.SerializeToString())
+        await call.write(second + b"\xfa\x07\x80\x80\x40" + bytes(2**20))
+        ack = pb.WindowAck.FromString(await call.read())
+        assert ack.status == pb.WINDOW_STATUS_REJECTED and "of the first chunk" in ack.reason
+        assert desk.value("bytes_in_flight") == 0
+        call.cancel()

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from wakizashi.telemetry import HealthServer
+from wakizashi.telemetry import MOST_KEYS, REPEAT_SECONDS, HealthServer, Throttle
 
 
 @pytest.fixture
@@ -65,3 +65,19 @@ def test_states(served: tuple[HealthServer, threading.Event]) -> None:
         connection.close()
     assert answers[:2] == [(200, b"ok\n"), (503, b"not yet\n")]
     assert answers[2][0] == 404 and b"/metrics" in answers[2][1]
+
+
+def test_a_throttle_keeps_so_many_keys_and_no_more(caplog: pytest.LogCaptureFixture) -> None:
+    """Clients choose the names in them: a fleet of made-up probes must fill neither memory nor log."""
+    now = [0.0]
+    throttle = Throttle(logging.getLogger("many"), clock=lambda: now[0])
+    for number in range(5_000):
+        throttle.warning(f"rejected {number}", f"refused {number}")
+    assert len(throttle._seen) <= MOST_KEYS + 1
+    assert len(caplog.records) == MOST_KEYS + 1
+    throttle.warning("rejected 7", "again")  # one that is known is told apart still
+    assert len(caplog.records) == MOST_KEYS + 1
+    now[0] += REPEAT_SECONDS
+    throttle.warning("new", "new")
+    assert caplog.records[-1].getMessage() == "new"
+    assert len(throttle._seen) == 1

@@ -397,3 +397,52 @@ def test_raw_holds_the_chunks_as_received() -> None:
 def test_unpack_refuses(payload: bytes, words: str) -> None:
     with pytest.raises(wire.InvalidWindow, match=words):
         wire.unpack(payload)
+
+
+def padded(chunk: bytes, size: int) -> bytes:
+    """A chunk made longer by a field that nobody knows."""
+    head = b"\xfa\x07"  # field 127, bytes
+    length = size - len(chunk) - len(head) - 4
+    varint = bytes([length & 127 | 128, length >> 7 & 127 | 128, length >> 14 & 127 | 128])
+    return chunk + head + varint + bytes([length >> 21]) + bytes(length)
+
+
+def test_a_later_chunk_may_not_be_much_longer_than_the_first() -> None:
+    """From the first chunk a center reckons how much memory the window will take."""
+    first, second, _ = chunks(12_000)
+    most = wire.MAX_GROWTH * len(first)
+    assembly = wire.Assembly()
+    assembly.add(first)
+    assembly.add(padded(second, most))
+    assert assembly.came <= wire.MAX_GROWTH * assembly.expected
+    assembly = wire.Assembly()
+    assembly.add(first)
+    with pytest.raises(wire.InvalidWindow, match=rf"chunk 1: {most + 1} bytes, more than 4 times"):
+        assembly.add(padded(second, most + 1))
+    assert not assembly.pending and assembly.came == 0
+
+
+def test_a_window_has_no_more_bytes_than_are_of_use() -> None:
+    """Chunks of unknown fields, each as long as gRPC lets one be."""
+    size = wire.MAX_CHUNK_BYTES
+    fits = wire.MAX_WINDOW_BYTES // size
+    parts = [head(chunk_count=210, chunk_index=n) for n in range(fits + 1)]
+    for part in parts[1:]:
+        part.tags.clear()
+        del part.devices[:]
+    assembly = wire.Assembly()
+    for part in parts[:-1]:
+        assembly.add(padded(part.SerializeToString(), size))
+    assert assembly.came == assembly.expected == wire.MAX_WINDOW_BYTES
+    with pytest.raises(wire.InvalidWindow, match="more than 134217728 bytes in the window"):
+        assembly.add(padded(parts[-1].SerializeToString(), size))
+
+
+def test_the_longest_chunk_that_a_probe_sends_is_no_more_than_four_times_the_shortest() -> None:
+    """So no honest window is refused for its growth."""
+    short = [Flow(0, Direction.OUT, A, B, 1, 1)] * wire.MAX_CHUNK_RECORDS
+    long = Flow(1, Direction.TRANSIT, bytes(16), bytes(16), MAX_INTEGER // 5_001, 2**49)
+    made = Window("p", 0, 1, 0, (), window().devices, (*short, *[long] * 5_000))
+    first, second = wire.encode(made)
+    assert 2 * len(first) < len(second) < wire.MAX_GROWTH * len(first)
+    assert wire.decode([first, second]) == made

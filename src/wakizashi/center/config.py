@@ -59,9 +59,9 @@ class Limits(Section):
     """``limits``: how much is taken in at a time; what is beyond is to be delivered again."""
 
     bytesInFlight: Size = 8 * 2**20
-    calls: Annotated[int, Field(ge=1)] = 4_096
-    windowsPerProbe: Annotated[int, Field(ge=1)] = 32
-    recordsPerWindow: Annotated[int, Field(ge=1)] = MAX_WINDOW_RECORDS
+    calls: Annotated[int, Field(ge=1, le=1_000_000)] = 4_096
+    windowsPerProbe: Annotated[int, Field(ge=1, le=1_000_000)] = 32
+    recordsPerWindow: Annotated[int, Field(ge=1, le=MAX_WINDOW_RECORDS)] = MAX_WINDOW_RECORDS
 
 
 class CenterConfig(Section):

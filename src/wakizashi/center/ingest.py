@@ -150,10 +150,10 @@ class _Call:
         while (data := await self._read()) is not None:
             try:
                 name = assembly.read(data)
-                if assembly.begun:
+                if assembly.begins:
                     over = None
-                    await self._enter(name[0], len(data) * assembly.begun)
-                self._grow(sum(map(len, assembly.raw)))
+                    await self._enter(name[0], assembly.expected)
+                self._grow(assembly.came)
                 outcome = await self._take(assembly)
             except wire.InvalidWindow as error:
                 self._give_back()

@@ -34,7 +34,7 @@ class ProbeConfig(Section):
     healthPort: Port | None = None
     ringSize: Annotated[Size, Field(ge=2**16, le=2**31)] = 32 * 2**20
     dumpLimit: Size = 2**30
-    channelLifetime: Annotated[int, Field(ge=1)] = 300
+    channelLifetime: Annotated[int, Field(ge=1, le=31_536_000)] = 300
 
     @field_validator("centerAddr")
     @classmethod

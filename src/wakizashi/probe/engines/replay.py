@@ -14,14 +14,18 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from wakizashi.errors import WakizashiError
-from wakizashi.model import Tally
+from wakizashi.model import MAX_TIME_MS, Tally
 from wakizashi.probe.capture import Counts, Endpoint, Engine, FlowCounter, Limits, Tap
 from wakizashi.probe.devices import ARPHRD_LOOPBACK, Device
 from wakizashi.probe.packet import LOCATE, LinkType
 
 _OUTGOING = 4
 """Packet type of Linux cooked captures: sent by the host itself."""
-
+_MOST_BYTES = 2**24
+"""The longest block that is read, as in libpcap; a length in a damaged file may be anything."""
+_LAST_MS = MAX_TIME_MS - 86_400_000
+"""The last time a packet may have: the longest window that it is in still ends in time."""
+_PCAP_HEADER_BYTES = 16
 
 _DAMAGES = (struct.error, EOFError, IndexError, gzip.BadGzipFile, zlib.error)
 """What scapy's readers and gzip raise over content that is not as it should be."""
@@ -32,17 +36,24 @@ class CaptureFileError(WakizashiError):
 
 
 class _Watched(io.RawIOBase):
-    """A file that remembers whether a read got fewer bytes than it asked for, but not none."""
+    """A file that remembers whether a read got fewer bytes than it asked for, but not none.
+
+    ``taken`` is the number of bytes read since the last packet.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.cut = False
+        self.taken = 0
 
     def read(self, size: int = -1, /) -> bytes:
         """Read up to ``size`` bytes."""
+        if size > _MOST_BYTES:
+            raise EOFError(f"it names a length of {size} bytes")
         data = self._file.read(size)
         if 0 < len(data) < size:
             self.cut = True
+        self.taken += len(data)
         return data
 
     def close(self) -> None:
@@ -100,6 +111,7 @@ class ReplayTap(Tap):
         self.until_ms: int | None = None
         """:meth:`pump` stops before the first packet of this time or later; None for no end."""
         self._reader: Any = None
+        self._foreign = Scapy_Exception
         try:
             self._file = _Watched(_open(path))
         except OSError as error:
@@ -120,6 +132,9 @@ class ReplayTap(Tap):
         except OSError as error:
             self.close()
             raise _unreadable(path, error) from error
+        if hasattr(self._reader, "interfaces"):
+            _mend(self._reader)
+        self._packets = 0
         self._next: tuple[int, bytes, int, int] | None = None
         try:
             self._advance()
@@ -169,11 +184,14 @@ class ReplayTap(Tap):
         self._counter.add(data, len(data), locate(data, len(data)), size)
 
     def _advance(self) -> None:
+        self._file.taken = 0
         try:
             data, meta = next(self._reader)
-        except StopIteration:
+        except StopIteration as end:
             data = None
-        except _DAMAGES as error:
+            if end.__context__ is not None and str(end.__context__):  # it was no end
+                raise self._damaged(str(end.__context__)) from end
+        except (*_DAMAGES, self._foreign) as error:
             raise self._damaged(str(error)) from error
         except OSError as error:
             raise _unreadable(self._path, error) from error
@@ -181,7 +199,7 @@ class ReplayTap(Tap):
             self._check_end()
             self._next = None
             return
-        if len(data) < min(getattr(meta, "caplen", 0), 65_535):
+        if hasattr(meta, "caplen") and self._file.taken < _PCAP_HEADER_BYTES + meta.caplen:
             raise self._damaged("the last packet is cut off")
         self._check_warnings()
         if hasattr(meta, "sec"):
@@ -194,6 +212,9 @@ class ReplayTap(Tap):
             ticks = meta.tshigh << 32 | meta.tslow
             time_ms = ticks * 1_000 // int(meta.tsresol)
             link = meta.linktype
+        if time_ms > _LAST_MS:
+            raise self._damaged(f"the next one has a time after the year 2261, {time_ms} ms")
+        self._packets += 1
         self._next = (time_ms, data, meta.wirelen, link)
 
     def _check_warnings(self) -> None:
@@ -212,7 +233,8 @@ class ReplayTap(Tap):
 
     def _damaged(self, reason: str) -> CaptureFileError:
         return CaptureFileError(
-            f"--pcap: {self._path}: damaged or cut off: {reason}; nothing of it was sent; "
+            f"--pcap: {self._path}: damaged or cut off after {self._packets} packets: "
+            f"{reason}; nothing of it was sent; "
             "mend it (`editcap` or `pcapfix`) and try again"
         )
 
@@ -234,6 +256,33 @@ class ReplayTap(Tap):
         self._log.removeHandler(self._warnings)
         self._log.propagate = self._propagate
         self._file.close()
+
+
+def _mend(reader: Any) -> None:
+    """What scapy's reader of pcapng overlooks.
+
+    A new section has interfaces of its own (in files that were put one behind another);
+    and a packet may claim to be longer than the block it lies in.
+    """
+    section = reader._read_block_shb
+
+    def begin_section() -> None:
+        reader.interfaces.clear()
+        section()
+
+    def checked(parse: Any) -> Any:
+        def read(block: bytes, size: int) -> Any:
+            # In both kinds of packet block the captured length stands at 12, the packet at 20.
+            captured = struct.unpack_from(reader.endian + "I", block, 12)[0]
+            if captured > len(block) - 20:
+                raise EOFError(f"{captured} bytes of a packet in a block of {len(block)}")
+            return parse(block, size)
+
+        return read
+
+    reader._read_block_shb = begin_section
+    for kind in (2, 6):
+        reader.blocktypes[kind] = checked(reader.blocktypes[kind])
 
 
 def _unreadable(path: Path, error: OSError) -> CaptureFileError:
