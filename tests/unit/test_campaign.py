@@ -149,7 +149,7 @@ def test_a_record_that_is_wrong_is_told(change: Callable[[Row], None], finding: 
     ("change", "finding"),
     [
         (lambda row: row.update(dropped_packets=1), "packets dropped"),
-        (lambda row: row.update(lost_bytes=1), "bytes lost"),
+        (lambda row: row.update(lost_bytes=1), "the ledger has (bytes, packets) (1, 0) lost"),
         (lambda row: row.update(counted_bytes=1), "the ledger has"),
         (lambda row: row.update(device_bytes=1), "by its own counters"),
         (lambda row: row.update(number=3), "windows with the same number"),
@@ -170,3 +170,26 @@ def test_points_that_change_are_told() -> None:
     (row, *_) = known.traffic.values()
     known.add(known.traffic, {**row, "size": row["size"] + 1})
     assert not judge(known, accounts(), recreated=False).good
+
+
+def lose_the_last_window(traffic: list[Row], ledgers: list[Row], less: int = 0) -> None:
+    """As probe a does that can neither keep nor deliver it."""
+    traffic[:] = [row for row in traffic if (row["probe"], row["time"]) != ("a", 3000)]
+    for row in ledgers:
+        if (row["probe"], row["time"], row["device"]) == ("a", 3000, "traf0"):
+            row["lost_bytes"], row["counted_bytes"] = row["counted_bytes"] - less, None
+            row["lost_packets"], row["counted_packets"] = row["counted_packets"], None
+
+
+def test_a_loss_that_is_told_is_no_missing_byte() -> None:
+    result = verdict(lose_the_last_window)
+    assert result.good
+    parts = [Slice(host, 2 * WINDOW_PACKETS, 3 * WINDOW_PACKETS) for host in "ab"]
+    assert result.lost_and_told == sum(
+        size for part in parts for size, _ in sums(SEED, part).values()
+    )
+
+
+def test_a_loss_that_is_told_wrong_is_told() -> None:
+    result = verdict(lambda traffic, ledgers: lose_the_last_window(traffic, ledgers, 1))
+    assert any("at least" in text for text in result.findings)

@@ -89,21 +89,22 @@ def _probe_paused(world: World, what: Strike, chance: random.Random) -> None:
 CLOSES_AGAIN_SECONDS = 2.0
 
 
+_TO_CENTERS = (("in", f"tcp sport {CENTER_PORT}"), ("out", f"tcp dport {CENTER_PORT}"))
+"""What the centers say to a probe, and it to them."""
+
+
 def _probe_cut(world: World, what: Strike, chance: random.Random) -> None:
     with (
         _running(world.probes[what.target]),
-        world.ground.dropping(
-            what.target, ("in", f"tcp sport {CENTER_PORT}"), ("out", f"tcp dport {CENTER_PORT}")
-        ),
+        world.ground.dropping(what.target, *_TO_CENTERS),
     ):
         world.hold(what.seconds)
 
 
 def _probe_cut_one_way(world: World, what: Strike, chance: random.Random) -> None:
-    ways = (("in", f"tcp sport {CENTER_PORT}"), ("out", f"tcp dport {CENTER_PORT}"))
     with (
         _running(world.probes[what.target]),
-        world.ground.dropping(what.target, chance.choice(ways)),
+        world.ground.dropping(what.target, chance.choice(_TO_CENTERS)),
     ):
         world.hold(what.seconds)
 
@@ -146,6 +147,26 @@ def _dump_full_and_probe_killed(world: World, what: Strike, chance: random.Rando
         with _full(probe.disk):
             world.hold(what.seconds)
             probe.end(signal.SIGKILL)
+
+
+def _dump_limit_met(world: World, what: Strike, chance: random.Random) -> None:
+    """A small dump directory fills up; after a restart none of it may be merged; then a stop.
+
+    What was counted in between is lost, and the ledger that is stored later says how much.
+    """
+    probe = world.probes[what.target]
+    with _running(probe):
+        with world.ground.dropping(what.target, *_TO_CENTERS):
+            world.hold(FILLING_SECONDS)
+            probe.end(signal.SIGKILL)
+            probe.start()
+            probe.dump_fails(now=True)
+            world.hold(what.seconds)
+            with world.quiet():
+                probe.end(signal.SIGTERM)
+
+
+FILLING_SECONDS = 7.0
 
 
 def _dump_errors(world: World, what: Strike, chance: random.Random) -> None:

@@ -49,6 +49,8 @@ class Verdict:
     missing: int = 0
     spurious: int = 0
     lost_in_open_windows: int = 0
+    lost_and_told: int = 0
+    """What no directory and no center took at a probe's end, as the stored ledger says."""
     sent: int = 0
     stored: int = 0
     findings: list[str] = field(default_factory=list)
@@ -96,10 +98,19 @@ def _judge_probe(stored: Stored, account: Account, verdict: Verdict, *, recreate
         entry[0] += row["size"]
         entry[1] += row["packets"]
     for index, life in enumerate(lives):
-        counted = _judge_life(account, life, f"{host}, life {index}", traffic[index], verdict)
+        where = f"{host}, life {index}"
         own_ledgers = [row for row in ledgers if _life_of(lives, row["number"]) == index]
+        lost = (
+            _total(own_ledgers, TRAFFIC, "lost_bytes"),
+            _total(own_ledgers, TRAFFIC, "lost_packets"),
+        )
+        counted = _judge_life(account, life, where, traffic[index], lost, verdict)
         quiet = index == len(lives) - 1 and not recreated
-        _judge_ledger(f"{host}, life {index}", own_ledgers, counted, verdict, quiet=quiet)
+        _judge_ledger(where, own_ledgers, counted, verdict, quiet=quiet)
+
+
+def _total(ledgers: list[Row], device: str, name: str) -> int:
+    return sum(row.get(name) or 0 for row in ledgers if row["device"] == device)
 
 
 def _numbers(host: str, ledgers: list[Row], verdict: Verdict) -> dict[int, int]:
@@ -131,23 +142,42 @@ def _judge_life(
     life: "Life",
     where: str,
     traffic: dict[Pair, list[int]],
+    lost: tuple[int, int],
     verdict: Verdict,
 ) -> tuple[int, int]:
-    """Compare one life; the bytes and packets that should be counted in it."""
+    """Compare one life; the bytes and packets that should be counted in it.
+
+    Args:
+        lost: bytes and packets that its ledger says are lost; always the last of a life.
+    """
     expected: dict[Pair, tuple[int, int]] = {}
+    behind = [(0, 0), (0, 0)]
+    """Bytes and packets of the life behind what is stored: at least, and at most."""
     for sender, addresses in ADDRESSES.items():
         packets = sum(count for (source, _), (_, count) in traffic.items() if source in addresses)
         begin, least, most = life.began[sender], life.least[sender], life.most[sender]
-        end = min(max(begin + packets, least), most)
+        end = min(begin + packets if any(lost) else max(begin + packets, least), most)
         if end != begin + packets:
             verdict.findings.append(
                 f"{where}: from {sender} {packets} packets are stored; at least "
                 f"{least - begin} and at most {most - begin} were to be"
             )
         expected |= sums(account.seed, Slice(sender, begin, end))
-        lost = sums(account.seed, Slice(sender, end, most))
-        if life.killed:
-            verdict.lost_in_open_windows += sum(size for size, _ in lost.values())
+        for index, last in enumerate((max(end, least), most)):
+            rest = sums(account.seed, Slice(sender, end, last)).values()
+            size = behind[index][0] + sum(size for size, _ in rest)
+            behind[index] = (size, behind[index][1] + last - end)
+    if any(lost):
+        verdict.lost_and_told += lost[0]
+        if not all(
+            low <= told <= high for low, told, high in zip(behind[0], lost, behind[1], strict=True)
+        ):
+            verdict.findings.append(
+                f"{where}: the ledger has (bytes, packets) {lost} lost; "
+                f"at least {behind[0]} and at most {behind[1]} are"
+            )
+    elif life.killed:
+        verdict.lost_in_open_windows += behind[1][0]
     for pair in sorted({*expected, *traffic}):
         size, count = expected.get(pair, (0, 0))
         got = traffic.get(pair, [0, 0])
@@ -176,26 +206,22 @@ def _judge_ledger(
     quiet: bool,
 ) -> None:
     """Args: quiet: whether no packet was on its way when this life began and when it ended."""
-
-    def total(device: str, name: str) -> int:
-        return sum(row.get(name) or 0 for row in ledgers if row["device"] == device)
-
     for index, unit in enumerate(("bytes", "packets")):
-        ledger = total(TRAFFIC, f"counted_{unit}")
+        ledger = _total(ledgers, TRAFFIC, f"counted_{unit}")
         if ledger != counted[index]:
             verdict.findings.append(
                 f"{where}: the ledger has {ledger} {unit} counted, {counted[index]} were sent"
             )
         for device in (TRAFFIC, TO_CENTER):
-            for name in ("dropped", "other", "lost"):
-                if value := total(device, f"{name}_{unit}"):
+            for name in ("dropped", "other"):
+                if value := _total(ledgers, device, f"{name}_{unit}"):
                     verdict.findings.append(f"{where}: {device}: {value} {unit} {name}")
-        if value := total(TO_CENTER, f"counted_{unit}"):
+        if value := _total(ledgers, TO_CENTER, f"counted_{unit}"):
             verdict.findings.append(f"{where}: {value} {unit} to the center are counted as traffic")
     if quiet:
         for unit in ("bytes", "packets"):
-            fate = sum(total(TRAFFIC, f"{name}_{unit}") for name in FATES)
-            if fate != (passed := total(TRAFFIC, f"device_{unit}")):
+            fate = sum(_total(ledgers, TRAFFIC, f"{name}_{unit}") for name in FATES)
+            if fate != (passed := _total(ledgers, TRAFFIC, f"device_{unit}")):
                 verdict.findings.append(
                     f"{where}: {passed} {unit} passed {TRAFFIC} by its own counters, "
                     f"the ledger accounts for {fate}"

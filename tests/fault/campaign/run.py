@@ -68,7 +68,9 @@ def run(seed: int) -> Result:
             trouble = result.verdict.findings
             result.verdict = judge(world.stored, accounts, recreated=world.recreated)
             result.verdict.findings[:0] = trouble
-            result.verdict.findings += second.faults(world.stored, recreated=world.recreated)
+            result.verdict.findings += second.faults(
+                world.stored, recreated=world.recreated, lost=result.verdict.lost_and_told
+            )
             _check_sent(world, result.verdict)
         except BaseException:
             result.verdict.findings.append(traceback.format_exc())

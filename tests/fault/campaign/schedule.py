@@ -13,6 +13,7 @@ FAULTS: dict[str, tuple[str, ...]] = {
     "probe_loses_packets": ("a", "b"),
     "dump_full": ("a", "b"),
     "dump_full_and_probe_killed": ("a", "b"),
+    "dump_limit_met": ("a", "b"),
     "dump_errors": ("a", "b"),
     "dump_damaged": ("a", "b"),
     "clock_stepped": ("a", "b"),
@@ -108,8 +109,9 @@ def schedule(seed: int) -> Schedule:
         _strike(random_, "redelivered", seconds, 0.0, 0.0),
     ]
     small = random_.random() < 0.3
-    if small:  # long enough for the quota to be met
+    if small:  # the first long enough for windows to be merged
         strikes.append(_strike(random_, "probe_cut", random_.uniform(1.0, 3.0), 8.0, 10.0))
+        strikes.append(_strike(random_, "dump_limit_met", random_.uniform(1.0, 6.0), 1.0, 4.0))
     for fault in random_.sample(sorted(FAULTS), random_.randint(5, 8)):
         strikes.append(_strike(random_, fault, random_.uniform(0.0, seconds - 3.0), 1.0, 4.0))
     if long:

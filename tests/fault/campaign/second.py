@@ -11,11 +11,12 @@ BALANCE = frozenset({"uncounted", "overcounted"})
 """What a device that went took with it, with its last counters."""
 
 
-def faults(stored: Stored, *, recreated: bool) -> list[str]:
-    """The faults that an audit of all that is stored finds; there should be none.
+def faults(stored: Stored, *, recreated: bool, lost: int) -> list[str]:
+    """The faults that an audit of all that is stored finds, and that it should not.
 
     Args:
         recreated: whether a device went.
+        lost: bytes that a probe lost at its end; the audit has to find the same.
     """
     records = sorted(map(_ledger, stored.ledgers.values()), key=lambda r: (r.timestamp, r.probe))
     points = [row | {"timestamp": row["time"]} for row in stored.traffic.values()]
@@ -24,11 +25,16 @@ def faults(stored: Stored, *, recreated: bool) -> list[str]:
     audit.ledgers(records)
     audit.addresses(points)
     audit.traffic(points)
-    return [
-        f"the audit found {found}"
-        for found in document(audit.report(), "InfluxDB")["findings"]
-        if found["fault"] and not (recreated and found["kind"] in BALANCE)
+    found = [one for one in document(audit.report(), "InfluxDB")["findings"] if one["fault"]]
+    told = sum(one["bytes"] for one in found if one["kind"] == "lost")
+    findings = [
+        f"the audit found {one}"
+        for one in found
+        if one["kind"] != "lost" and not (recreated and one["kind"] in BALANCE)
     ]
+    if told != lost:
+        findings.append(f"the audit found {told} bytes lost, and {lost} were")
+    return findings
 
 
 def _ledger(row: dict[str, Any]) -> LedgerRecord:

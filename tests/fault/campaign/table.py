@@ -29,6 +29,10 @@ def table(lines: Sequence[dict[str, Any]], commit: str) -> str:
             "bytes in open windows of killed probes, which may be lost",
             f"{_total(verdicts, 'lost_in_open_windows'):,}",
         ),
+        (
+            "bytes that neither a full dumpDir nor a center took, as the stored ledgers tell",
+            f"{_total(verdicts, 'lost_and_told'):,}",
+        ),
         ("faults injected", f"{sum(struck.values()):,}"),
         *((f"{name} seen", f"{count:,}") for name, count in sorted(evidence.items())),
         ("probes by engine", ", ".join(f"{name} {n}" for name, n in sorted(engines.items()))),

@@ -220,8 +220,16 @@ class World:
             "duplicate writes": self.written_again,
             "kept for recovery": int(sum(c.windows("recovered") for c in self.centers.values())),
             "reposts": said.count("of recoverDir are in"),
+            "windows merged away": self._merged_away(),
             "reconnects": sum(p.said.count("works again") for p in self.probes.values()),
         }
+
+    def _merged_away(self) -> int:
+        """Windows that are stored in the place of several, less themselves."""
+        spans = {
+            (row["probe"], row["number"]): row["windows"] for row in self.stored.ledgers.values()
+        }
+        return sum(windows - 1 for windows in spans.values())
 
     def logs(self) -> dict[str, Any]:
         """The last words of each program."""
