@@ -205,6 +205,16 @@ def test_each_run_has_its_own_packets_in_flight() -> None:
     assert set(kinds(audited(restarted))) == {"unwatched"}
 
 
+def test_packets_in_flight_are_in_the_next_window_though_the_clock_went_back() -> None:
+    late, early = off(100, 100 * 1_514), off(-100, -100 * 1_514)
+    windows = with_ledgers(balanced(Tally(9, 900)), late, early)
+    back = [replace_start(stored, -n * (STEP - 1)) for n, stored in enumerate(windows)]
+    assert "uncounted" not in kinds(audited(back))
+    assert "overcounted" not in kinds(audited(back))
+    gone = [back[0], back[1], replace_start(windows[2], 10**6)]
+    assert {"uncounted", "overcounted"} <= set(kinds(audited(gone)))
+
+
 def replace_start(stored: StoredWindow, shift_ms: int) -> StoredWindow:
     start = stored.start_ms + shift_ms
     return replace(

@@ -30,7 +30,7 @@ def window(number: int, flows: int = 1, *, first: int = 0, start: int | None = N
     counted = Tally(flows, sum(flow.size for flow in found))
     device = DeviceLedger("eth0", b"", Ledger(device=counted, counted=counted))
     begin = number * 1000 if start is None else start
-    return Window("p", begin, (number + 1) * 1000, number, (), (device,), found)
+    return Window("p", begin, begin + 1000, number, (), (device,), found)
 
 
 class Side:
@@ -131,6 +131,18 @@ def test_a_capture_file_is_sent_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(DirectoryFull):
         side.dump.save(window(4))
     assert side.spans == [(1, 1), (2, 2), (3, 3)]
+
+
+def test_windows_of_a_clock_that_went_back_are_merged(tmp_path: Path) -> None:
+    """Each begins a millisecond after the one before, until the clock has caught up."""
+    side = Side(tmp_path / "d", 3.2)
+    for number in range(1, 9):
+        side.dump.save(window(number, start=10**6 + number))
+    assert side.spans == [(1, 2), (3, 8)]  # their times take more bytes than those of the others
+    assert [(w.start_ms - 10**6, w.end_ms - w.start_ms) for w in side.windows] == [
+        (1, 2000),
+        (3, 6000),
+    ]
 
 
 def test_windows_with_a_gap_between_them_stay_two(tmp_path: Path) -> None:

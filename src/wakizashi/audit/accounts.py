@@ -41,6 +41,7 @@ class _Run:
 
     since_ms: int
     until_ms: int = 0
+    number: int = 0
     rest: Tally = field(default_factory=Tally)
     """What the device's counters have beyond what is accounted for: it telescopes to both ends."""
     accounted: Tally = field(default_factory=Tally)
@@ -140,13 +141,19 @@ class Accounts:
 
     def _balance(self, record: LedgerRecord, account: Account) -> Iterator[Finding]:
         run = account.run
-        if run is None or run.until_ms != record.timestamp:
+        # Where the clock went back windows overlap, and still follow each other.
+        follows = (
+            run is not None
+            and run.number == record.number - record.windows
+            and record.timestamp <= run.until_ms
+        )
+        if run is None or not follows:
             if run is not None:
                 yield from self._judge(record.device, run)
             run = account.run = _Run(record.timestamp)
         ledger = record.ledger
         accounted = ledger.accounted
-        run.until_ms = record.timestamp + record.duration
+        run.until_ms, run.number = record.timestamp + record.duration, record.number
         run.rest += ledger.device - accounted
         run.accounted += accounted
         run.busiest = Tally(

@@ -5,6 +5,7 @@ Lost is time resolution; no byte, no packet, no address.
 """
 
 from dataclasses import fields, replace
+from typing import Protocol
 
 from wakizashi.model import (
     MAX_INTEGER,
@@ -22,15 +23,36 @@ from wakizashi.wire import MAX_DEVICES
 _Key = tuple[int, Direction, bytes, bytes]
 
 
+class Span(Protocol):
+    """What has a beginning and an end, in milliseconds."""
+
+    @property
+    def start_ms(self) -> int:
+        """First millisecond."""
+
+    @property
+    def end_ms(self) -> int:
+        """First millisecond after it."""
+
+
+def follows(first: Span, second: Span) -> bool:
+    """Whether no time lies between two windows."""
+    return first.start_ms < second.start_ms <= first.end_ms
+
+
 def merge(first: Window, second: Window, max_flows: int) -> Window | None:
-    """The window of both; it has the start of the first, end and number of the second.
+    """The window of both; it has the start of the first, and the number of the second.
+
+    It is as long as both together. So the second may begin before the first ends, as
+    windows do when the clock went back: what they say of time is no worse then.
 
     None where they are not neighbours, or where the union would break a bound: more than
     ``max_flows`` flows on a device, which would have to be folded, or a sum that can't
     be stored.
     """
     if (
-        (first.probe, first.tags, first.end_ms) != (second.probe, second.tags, second.start_ms)
+        (first.probe, first.tags) != (second.probe, second.tags)
+        or not follows(first, second)
         or second.number - second.windows != first.number
         or sum(flow.size for window in (first, second) for flow in window.flows) > MAX_INTEGER
     ):
@@ -48,6 +70,7 @@ def merge(first: Window, second: Window, max_flows: int) -> Window | None:
     return replace(
         second,
         start_ms=first.start_ms,
+        end_ms=first.end_ms + second.end_ms - second.start_ms,
         windows=first.windows + second.windows,
         devices=tuple(devices[name] for name in names),
         flows=tuple(Flow(*key, *tally) for key, tally in flows.items()),

@@ -13,7 +13,7 @@ from wakizashi import wire
 from wakizashi.errors import Retryable
 from wakizashi.model import Window
 from wakizashi.probe.backlog import Backlog, Fresh, Taken
-from wakizashi.probe.merge import merge
+from wakizashi.probe.merge import follows, merge
 from wakizashi.probe.stats import ProbeStats
 from wakizashi.shelf import DirectoryFull
 from wakizashi.telemetry import Throttle
@@ -86,14 +86,14 @@ class Merging:
         waiting = [fresh for fresh in self._directory.fresh() if fresh.entry not in within]
         return min(
             self._pairs([*waiting, Fresh.of(saving, None)]),
-            key=lambda pair: (pair[1].end_ms - pair[0].start_ms, pair[0].start_ms),
+            key=lambda pair: (sum(one.end_ms - one.start_ms for one in pair), pair[0].start_ms),
             default=None,
         )
 
     def _pairs(self, windows: list[Fresh]) -> Iterator[tuple[Fresh, Fresh]]:
         for first, second in pairwise(windows):
             if (
-                first.end_ms == second.start_ms
+                follows(first, second)
                 and first.number == second.number - second.windows
                 and (first.start_ms, second.number) not in self._refused
             ):

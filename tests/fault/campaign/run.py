@@ -69,7 +69,9 @@ def run(seed: int) -> Result:
             result.verdict = judge(world.stored, accounts, recreated=world.recreated)
             result.verdict.findings[:0] = trouble
             result.verdict.findings += second.faults(
-                world.stored, recreated=world.recreated, lost=result.verdict.lost_and_told
+                world.stored,
+                balances=not (world.recreated or plan.steps_clocks),
+                lost=result.verdict.lost_and_told,
             )
             _check_sent(world, result.verdict)
         except BaseException:

@@ -8,14 +8,15 @@ from wakizashi.audit.report import document
 from wakizashi.model import TALLIES, Ledger, LedgerRecord, Tally
 
 BALANCE = frozenset({"uncounted", "overcounted"})
-"""What a device that went took with it, with its last counters."""
+"""Not asked for where a device went, with its last counters, and where a clock was set: the
+packets in flight at the edge before a gap in time are in no window that follows."""
 
 
-def faults(stored: Stored, *, recreated: bool, lost: int) -> list[str]:
+def faults(stored: Stored, *, balances: bool, lost: int) -> list[str]:
     """The faults that an audit of all that is stored finds, and that it should not.
 
     Args:
-        recreated: whether a device went.
+        balances: whether the ledgers have to balance.
         lost: bytes that a probe lost at its end; the audit has to find the same.
     """
     records = sorted(map(_ledger, stored.ledgers.values()), key=lambda r: (r.timestamp, r.probe))
@@ -30,7 +31,7 @@ def faults(stored: Stored, *, recreated: bool, lost: int) -> list[str]:
     findings = [
         f"the audit found {one}"
         for one in found
-        if one["kind"] != "lost" and not (recreated and one["kind"] in BALANCE)
+        if one["kind"] != "lost" and (balances or one["kind"] not in BALANCE)
     ]
     if told != lost:
         findings.append(f"the audit found {told} bytes lost, and {lost} were")
