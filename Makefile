@@ -100,7 +100,7 @@ test: lint programs ## everything: check, and the tests with real servers and na
 RUNS ?= 200
 JOBS ?= 4
 campaign: $(VENV)/dev programs ## seeded fault schedules against an oracle (root; RUNS=200 JOBS=4), can be gone on with
-	PATH="$$PATH:/usr/sbin:/sbin" $(BIN)/python -m tests.fault.campaign --runs $(RUNS) --jobs $(JOBS)
+	PATH="$$PATH:/usr/sbin:/sbin" $(BIN)/python -m tests.fault.campaign --runs $(RUNS) --jobs $(JOBS) $(ARGS)
 
 SECONDS ?= 300
 fuzz: $(VENV)/fuzz ## search for inputs that break something (SECONDS=300 for each TARGET=, all by default)

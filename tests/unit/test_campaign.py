@@ -1,11 +1,14 @@
 """The fault campaign's own parts: a schedule is its seed's, and the oracle sees what is wrong."""
 
+import ast
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.fault.campaign.daemons import Life
+from tests.fault.campaign.daemons import REPOSITORY, Life
+from tests.fault.campaign.mutations import MUTATIONS, Mutation
 from tests.fault.campaign.oracle import Account, Stored, Verdict, judge
 from tests.fault.campaign.packets import ADDRESSES, Slice, sequence, sums
 from tests.fault.campaign.schedule import FAULTS, LONG, covering, schedule
@@ -193,3 +196,19 @@ def test_a_loss_that_is_told_is_no_missing_byte() -> None:
 def test_a_loss_that_is_told_wrong_is_told() -> None:
     result = verdict(lambda traffic, ledgers: lose_the_last_window(traffic, ledgers, 1))
     assert any("at least" in text for text in result.findings)
+
+
+def test_every_fault_is_in_the_documentation() -> None:
+    text = (REPOSITORY / "docs" / "campaign.md").read_text()
+    assert [fault for fault in FAULTS if f"`{fault}`" not in text] == []
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+def test_what_a_mutation_breaks_is_there(mutation: Mutation, tmp_path: Path) -> None:
+    target = tmp_path / "src" / "wakizashi" / mutation.path
+    target.parent.mkdir(parents=True)
+    target.write_text((REPOSITORY / "src" / "wakizashi" / mutation.path).read_text())
+    mutation.apply(tmp_path)
+    ast.parse(target.read_text())
+    assert all((REPOSITORY / test).exists() for test in mutation.tests)
+    assert mutation.old not in target.read_text() or mutation.old in mutation.new

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.fault.campaign.run import record
-from tests.fault.campaign.table import table
+from tests.fault.campaign.table import table, write
 
 REPOSITORY = Path(__file__).parents[3]
 FOLDER = REPOSITORY / "build" / "campaign"
@@ -69,6 +69,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=20, help="seeds 1 to RUNS")
     parser.add_argument("--jobs", type=int, default=4, help="runs at a time")
     parser.add_argument("--json", action="store_true", help="print the runs as they are kept")
+    parser.add_argument("--write", type=Path, help="a document to write the table into")
     arguments = parser.parse_args()
     if arguments.seed and arguments.json:
         lines = [record(seed) for seed in arguments.seed]
@@ -85,7 +86,9 @@ def main() -> int:
         campaign(left, arguments.jobs, path)
         known = load(path)
         lines = [known[seed] for seed in seeds]
-        print(table(lines, commit()))
+        print(text := table(lines, commit()))
+        if arguments.write:
+            write(arguments.write, "results", text)
     good = sum(line["good"] for line in lines)
     print(f"{good} of {len(lines)} runs add up")
     return int(good < len(lines))

@@ -1,12 +1,13 @@
 """The product broken on purpose: what notices?
 
-    python -m tests.fault.campaign.mutations [NAME…]
+    python -m tests.fault.campaign.mutations [--write FILE] [NAME…]
 
 Each mutation is made in a copy of the tree. Then the tests that guard the place are run,
 and the short campaign, until one of its runs does not add up; a table tells what noticed.
 Exit code 1 if a mutation went unnoticed.
 """
 
+import argparse
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from tests.fault.campaign.daemons import REPOSITORY
 from tests.fault.campaign.schedule import covering
+from tests.fault.campaign.table import write
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,19 +205,26 @@ def campaign_finding(tree: Path) -> str:
 
 def main() -> int:
     """Exit code 1 if a mutation went unnoticed."""
-    wanted = sys.argv[1:]
+    parser = argparse.ArgumentParser(prog="python -m tests.fault.campaign.mutations")
+    parser.add_argument("name", nargs="*", help="these alone")
+    parser.add_argument("--write", type=Path, help="a document to write the table into")
+    arguments = parser.parse_args()
     rows = []
     for mutation in MUTATIONS:
-        if wanted and mutation.name not in wanted:
+        if arguments.name and mutation.name not in arguments.name:
             continue
         with tempfile.TemporaryDirectory(prefix="mutation-") as folder:
             tree = copy(Path(folder))
             mutation.apply(tree)
             test = failed_test(tree, mutation.tests)
             finding = campaign_finding(tree)
-        rows.append((mutation.name, test, finding))
-        print(f"| {mutation.name} | {test or '-'} | {finding or '-'} |", flush=True)
-    return int(any(not (test or finding) for _, test, finding in rows))
+        rows.append((mutation.name, f"`{test}`" if test else "-", finding or "-"))
+        print("| {} | {} | {} |".format(*rows[-1]), flush=True)
+    if arguments.write:
+        head = "| mutation | the test that failed | what the campaign said |\n|---|---|---|\n"
+        body = "".join("| {} | {} | {} |\n".format(*row) for row in rows)
+        write(arguments.write, "mutations", head + body)
+    return int(any(row[1:] == ("-", "-") for row in rows))
 
 
 if __name__ == "__main__":

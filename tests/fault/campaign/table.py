@@ -1,7 +1,9 @@
-"""The results of many runs as a table in Markdown. Pure."""
+"""The results of many runs as a table in Markdown."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from tests.fault.campaign.schedule import FAULTS
@@ -44,3 +46,13 @@ def table(lines: Sequence[dict[str, Any]], commit: str) -> str:
 
 def _total(verdicts: Sequence[dict[str, Any]], name: str) -> int:
     return sum(verdict[name] for verdict in verdicts)
+
+
+def write(path: Path, part: str, text: str) -> None:
+    """Set a part of a document: what stands between ``<!-- PART -->`` and ``<!-- end -->``."""
+    known = path.read_text()
+    pattern = rf"(<!-- {part} -->\n).*?(<!-- end -->)"
+    new, times = re.subn(pattern, lambda m: f"{m[1]}{text}{m[2]}", known, flags=re.DOTALL)
+    if times != 1:
+        raise ValueError(f"{path}: there is no part {part}")
+    path.write_text(new)
