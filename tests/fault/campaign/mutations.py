@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,14 +57,14 @@ MUTATIONS = (
         "filesystem.py",
         "            os.fsync(descriptor)\n        finally:\n            os.close(descriptor)\n\n    def read",
         "        finally:\n            os.close(descriptor)\n\n    def read",
-        ("tests/unit/test_files.py", "tests/property"),
+        ("tests/unit/test_files.py", "tests/property/test_files_crash.py"),
     ),
     Mutation(
         "a file is acknowledged before its directory's fsync",
         "shelf.py",
         "            if renamed:\n                self._fs.sync_directory(self.path)\n",
         "            if renamed:\n                pass\n",
-        ("tests/unit/test_files.py", "tests/property"),
+        ("tests/unit/test_files.py", "tests/property/test_files_crash.py"),
     ),
     Mutation(
         "an InfluxDB that refuses the password counts as written",
@@ -138,14 +139,14 @@ MUTATIONS = (
         "probe/backlog.py",
         "            self._fresh.pop(entry.name, None)\n            return True\n",
         "            return True\n",
-        ("tests/unit/test_merging.py", "tests/property"),
+        ("tests/unit/test_merging.py", "tests/property/test_merging_crash.py"),
     ),
     Mutation(
         "what was merged stays after a crash",
         "probe/backlog.py",
         "        return {o.entry.name for o in whole if any(one.covers(o.entry) for one in merged)}\n",
         "        return set()\n",
-        ("tests/property",),
+        ("tests/property/test_merging_crash.py",),
     ),
     Mutation(
         "a device that goes takes with it what was not read yet",
@@ -203,23 +204,28 @@ def campaign_finding(tree: Path) -> str:
     return ""
 
 
+def try_out(mutation: Mutation) -> tuple[str, str, str]:
+    """The row of a mutation: its name, the test that failed, what the campaign said."""
+    with tempfile.TemporaryDirectory(prefix="mutation-") as folder:
+        tree = copy(Path(folder))
+        mutation.apply(tree)
+        test = failed_test(tree, mutation.tests)
+        finding = campaign_finding(tree)
+    row = (mutation.name, f"`{test}`" if test else "-", finding or "-")
+    print("| {} | {} | {} |".format(*row), flush=True)
+    return row
+
+
 def main() -> int:
     """Exit code 1 if a mutation went unnoticed."""
     parser = argparse.ArgumentParser(prog="python -m tests.fault.campaign.mutations")
     parser.add_argument("name", nargs="*", help="these alone")
+    parser.add_argument("--jobs", type=int, default=3, help="mutations at a time")
     parser.add_argument("--write", type=Path, help="a document to write the table into")
     arguments = parser.parse_args()
-    rows = []
-    for mutation in MUTATIONS:
-        if arguments.name and mutation.name not in arguments.name:
-            continue
-        with tempfile.TemporaryDirectory(prefix="mutation-") as folder:
-            tree = copy(Path(folder))
-            mutation.apply(tree)
-            test = failed_test(tree, mutation.tests)
-            finding = campaign_finding(tree)
-        rows.append((mutation.name, f"`{test}`" if test else "-", finding or "-"))
-        print("| {} | {} | {} |".format(*rows[-1]), flush=True)
+    chosen = [one for one in MUTATIONS if not arguments.name or one.name in arguments.name]
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        rows = list(pool.map(try_out, chosen))
     if arguments.write:
         head = "| mutation | the test that failed | what the campaign said |\n|---|---|---|\n"
         body = "".join("| {} | {} | {} |\n".format(*row) for row in rows)
