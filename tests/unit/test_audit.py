@@ -332,3 +332,16 @@ def test_ledgers_of_probes_may_be_interleaved() -> None:
 
 def test_every_kind_says_where_to_look() -> None:
     assert all(kind.look_at for kind in KINDS.values())
+
+
+def test_what_is_in_flight_is_what_passes_in_a_moment_however_long_windows_are() -> None:
+    busy = balanced(Tally(10_000, 10_000_000))
+    late = replace(busy, counted=busy.counted - Tally(1_000, 1_000_000))
+    short = [replace_length(stored, 1_000) for stored in with_ledgers(late)]
+    assert kinds(audited(short)) == []
+    assert kinds(audited(with_ledgers(late))) == ["uncounted"]
+
+
+def replace_length(stored: StoredWindow, duration_ms: int) -> StoredWindow:
+    ledgers = tuple(replace(record, duration=duration_ms) for record in stored.ledgers)
+    return replace(stored, ledgers=ledgers)

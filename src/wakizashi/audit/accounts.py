@@ -12,9 +12,10 @@ from wakizashi.model import TALLIES, Ledger, LedgerRecord, Tally
 
 FLIGHT_PACKETS = 64
 FLIGHT_BYTES = FLIGHT_PACKETS * 1_514
-FLIGHT_PART = 100
+FLIGHT_MS = 300
 """At the two ends of a run without a break packets are in flight: between a device's counters and the
-tap. These many, and one in ``FLIGHT_PART`` of what passed in its busiest window, are no fault."""
+tap. These many, and what passes in ``FLIGHT_MS`` of its busiest window, are no fault: so long may a
+probe on a busy host be kept from reading the one after the other."""
 
 FATES = {
     "lost": ("lost", "counted but never stored"),
@@ -45,7 +46,8 @@ class _Run:
     rest: Tally = field(default_factory=Tally)
     """What the device's counters have beyond what is accounted for: it telescopes to both ends."""
     accounted: Tally = field(default_factory=Tally)
-    busiest: Tally = field(default_factory=Tally)
+    flight: Tally = field(default_factory=Tally)
+    """What passes in ``FLIGHT_MS`` when most does."""
 
 
 @dataclass(slots=True)
@@ -156,14 +158,14 @@ class Accounts:
         run.until_ms, run.number = record.timestamp + record.duration, record.number
         run.rest += ledger.device - accounted
         run.accounted += accounted
-        run.busiest = Tally(
-            max(run.busiest.packets, ledger.device.packets, accounted.packets),
-            max(run.busiest.bytes, ledger.device.bytes, accounted.bytes),
-        )
+        length = max(record.duration, FLIGHT_MS)
+        packets = max(ledger.device.packets, accounted.packets) * FLIGHT_MS // length
+        size = max(ledger.device.bytes, accounted.bytes) * FLIGHT_MS // length
+        run.flight = Tally(max(run.flight.packets, packets), max(run.flight.bytes, size))
 
     def _judge(self, device: str, run: _Run) -> Iterator[Finding]:
-        packets = FLIGHT_PACKETS + run.busiest.packets // FLIGHT_PART
-        size = FLIGHT_BYTES + run.busiest.bytes // FLIGHT_PART
+        packets = FLIGHT_PACKETS + run.flight.packets
+        size = FLIGHT_BYTES + run.flight.bytes
         rest = run.rest
         if abs(rest.packets) <= packets and abs(rest.bytes) <= size:
             return

@@ -127,6 +127,10 @@ class Probe(Daemon):
         self.config.write_text(json.dumps(defaults | config))
         self._positions: list[tuple[float, dict[str, int]]] = []
         self._dump_trouble = float("inf")
+        self._small_dump = "dumpLimit" in config
+        self._open_since = float("inf")
+        """Since when its open window is one that a small dump directory had no room for: what lay
+        there at its start can't be merged, so its word is taken for that."""
 
     def command(self) -> list[str]:
         environment = [PYTHONPATH, f"CAMPAIGN_FAULTS={self.faults}"]
@@ -161,11 +165,17 @@ class Probe(Daemon):
             life = Life(self.highest_number(), self.sent())
             super().start()
             self.lives.append(life)
-        self._dump_trouble = float("inf")
+        self._dump_trouble = self._open_since = float("inf")
 
     def sample(self) -> None:
-        """Remember how far the traffic is now."""
+        """Remember how far the traffic is now, and whether its directory is full for good."""
         self._positions.append((time.monotonic(), self.sent()))
+        process = self.process
+        if process is None or not self._small_dump:
+            return
+        said = process.output
+        open_ = said.rfind("the window stays open") > said.rfind("dumpDir takes windows again")
+        self._open_since = min(self._open_since, time.monotonic()) if open_ else float("inf")
 
     def dump_fails(self, *, now: bool) -> None:
         """From now on the dump directory takes no windows, or takes them again."""
@@ -181,7 +191,8 @@ class Probe(Daemon):
         life = self.lives[-1]
         life.killed = number is signal.SIGKILL
         if life.killed:
-            closed = min(time.monotonic(), self._dump_trouble) - CAP_INTERVAL - CLOSING_SECONDS
+            closed = min(time.monotonic(), self._dump_trouble, self._open_since)
+            closed -= CAP_INTERVAL + CLOSING_SECONDS
             life.least = {
                 host: max(count, life.began[host]) for host, count in self.sent_at(closed).items()
             }

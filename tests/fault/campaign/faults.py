@@ -225,7 +225,7 @@ def _redelivered(world: World, what: Strike, chance: random.Random) -> None:
             wait_for(
                 f"{center.name} to write windows again",
                 lambda: _redeliver(world, what, probe, center, chance),
-                60,
+                120,  # the probe may be cut off for long, and have nothing in sent/ until then
             )
 
 
