@@ -121,6 +121,14 @@ def test_what_a_center_may_have_is_kept_whole_beyond_the_quota_once(
     assert "350 bytes in 3 packets of the last window may be lost" in caplog.text
 
 
+def test_number_of_a_window_that_may_be_lost_is_not_used_again(tmp_path: Path) -> None:
+    """A center may have it under that number; and if not, the number that is missing tells."""
+    side = Side(tmp_path, Unsaved.OFFERED)
+    side.dump.save_past_limit(Window("p", 500, 1000, 6, (), LAST.devices, LAST.flows))
+    side.end()
+    assert [window.number for window in side.next_start()] == [6]
+
+
 def test_a_disk_that_takes_nothing_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

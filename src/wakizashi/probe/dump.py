@@ -82,13 +82,16 @@ class Dump:
         return entry
 
     def took(self, window: Window) -> None:
-        """The center has a window that never was in the directory: remember that it was.
+        """The center has a window that never was in the directory."""
+        self._closed(window)
+        self._stats.windows_delivered += 1
+
+    def use_up(self, window: Window) -> None:
+        """Remember start and number of a window that is not in the directory.
 
         Raises:
             Retryable: the disk would not take what is remembered.
         """
-        self._closed(window)
-        self._stats.windows_delivered += 1
         if self._remember:
             nothing = replace(window, flows=(), devices=())
             entry = self.directory.replace([], nothing, past_limit=True)
