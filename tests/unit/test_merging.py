@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -240,6 +241,17 @@ def test_what_the_disk_leaves_in_doubt_is_held_back_until_it_works(tmp_path: Pat
     assert len(list(side.path.glob("*.window"))) == 2
     side.dump.save(window(4))
     assert side.spans == [(1, 2), (3, 3), (4, 4)]
+
+
+def test_window_that_a_center_would_refuse_is_not_merged(tmp_path: Path) -> None:
+    """Reading it is not the capture loop's end."""
+    side = Side(tmp_path / "d", 2.2)
+    refused = window(1)
+    side.dump.save(replace(refused, devices=(replace(refused.devices[0], name="a\\b"),)))
+    side.dump.save(window(2))
+    with pytest.raises(DirectoryFull):
+        side.dump.save(window(3, flows=merging.FEW_FLOWS))
+    assert [entry.number for entry in side.dump.directory.pending()] == [1, 2]
 
 
 class Deaf(Filesystem):

@@ -126,9 +126,9 @@ class Merging:
     def _read(self, entry: Entry) -> Window | None:
         try:
             chunks = self._directory.read(entry)
-        except Retryable:  # who delivers it will tell
+            return None if chunks is None else wire.decode(chunks)
+        except (Retryable, wire.InvalidWindow):  # who delivers it will tell
             return None
-        return None if chunks is None else wire.decode(chunks)
 
     def _merged(self, number: int) -> None:
         if number:
