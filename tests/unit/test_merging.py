@@ -243,15 +243,26 @@ def test_what_the_disk_leaves_in_doubt_is_held_back_until_it_works(tmp_path: Pat
     assert side.spans == [(1, 2), (3, 3), (4, 4)]
 
 
+def test_nothing_is_merged_for_a_window_that_is_longer_than_the_quota(tmp_path: Path) -> None:
+    """Time resolution would be lost for nothing."""
+    side = Side(tmp_path / "d", 4.2)
+    for number in (1, 2, 3, 4):
+        side.dump.save(window(number))
+    with pytest.raises(Retryable, match="dumpLimit: .* of 2061 bytes is longer than the limit"):
+        side.dump.save(window(5, flows=merging.FEW_FLOWS))
+    assert side.spans == [(1, 1), (2, 2), (3, 3), (4, 4)]
+    side.dump.save(window(5))
+    assert side.spans == [(1, 2), (3, 3), (4, 4), (5, 5)]
+
+
 def test_window_that_a_center_would_refuse_is_not_merged(tmp_path: Path) -> None:
     """Reading it is not the capture loop's end."""
     side = Side(tmp_path / "d", 2.2)
     refused = window(1)
     side.dump.save(replace(refused, devices=(replace(refused.devices[0], name="a\\b"),)))
     side.dump.save(window(2))
-    with pytest.raises(DirectoryFull):
-        side.dump.save(window(3, flows=merging.FEW_FLOWS))
-    assert [entry.number for entry in side.dump.directory.pending()] == [1, 2]
+    side.dump.save(window(3))  # 2 and 3 are one
+    assert [entry.number for entry in side.dump.directory.pending()] == [1, 3]
 
 
 class Deaf(Filesystem):

@@ -101,10 +101,16 @@ class Backlog(WindowDirectory):
         Raises:
             Taken: one of those was offered meanwhile; nothing was done.
             DirectoryFull: more bytes would wait than before, and more than the quota.
-            Retryable: the disk would not take it; those that were to be merged wait.
+            Retryable: the disk would not take it, or it is longer than the quota itself; those
+                that were to be merged wait.
         """
         chunks = wire.encode(window)
         file = window_file(window.probe, window.start_ms, window.number, chunks)
+        if file[0].size > self.limit_bytes and not merged and not past_limit:
+            raise Retryable(
+                f"{self.limit_key}: a window of {file[0].size} bytes is longer than the limit of "
+                f"{self.limit_bytes}; raise {self.limit_key}"
+            )
         with self._lock:
             self._settle()
             self._remove_forms(window, but=file[0].name)
