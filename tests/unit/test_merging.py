@@ -265,6 +265,20 @@ def test_window_that_a_center_would_refuse_is_not_merged(tmp_path: Path) -> None
     assert [entry.number for entry in side.dump.directory.pending()] == [1, 3]
 
 
+def test_damage_that_merging_finds_is_counted_though_a_window_is_refused_then(
+    tmp_path: Path,
+) -> None:
+    side = Side(tmp_path / "d", 3.2)
+    for number in (1, 2, 3):
+        side.dump.save(window(number))
+    first, _, third = side.dump.directory.pending()
+    (side.path / first.name).write_bytes(bytes(first.size))
+    side.dump.save(window(4))  # in the room of the damaged one
+    side.dump.rejected(third, "why")
+    side.dump.tell_bad()
+    assert (side.stats.windows_damaged, side.stats.windows_rejected) == (1, 1)
+
+
 class Deaf(Filesystem):
     """What is written is there, but does not become durable, nor does it go away."""
 
