@@ -13,7 +13,7 @@ from wakizashi.errors import Retryable
 from wakizashi.filesystem import Filesystem
 from wakizashi.model import DeviceLedger, Direction, Flow, Ledger, Tally, Window
 from wakizashi.probe.dump import Dump
-from wakizashi.probe.ending import last_resort
+from wakizashi.probe.ending import last_resort, lost
 from wakizashi.probe.stats import ProbeStats
 from wakizashi.probe.transmit import Transmitter, Unsaved
 
@@ -121,6 +121,14 @@ def test_what_a_center_may_have_is_kept_whole_beyond_the_quota_once(
     assert "350 bytes in 3 packets of the last window may be lost" in caplog.text
 
 
+def test_number_of_a_window_that_may_be_lost_is_not_used_again(tmp_path: Path) -> None:
+    """A center may have it under that number; and if not, the number that is missing tells."""
+    side = Side(tmp_path, Unsaved.OFFERED)
+    side.dump.save_past_limit(Window("p", 500, 1000, 6, (), LAST.devices, LAST.flows))
+    side.end()
+    assert [window.number for window in side.next_start()] == [6]
+
+
 def test_a_disk_that_takes_nothing_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -134,29 +142,41 @@ def test_a_disk_that_takes_nothing_is_told(
     assert "not even its ledger: dumpDir: " in caplog.text
 
 
+class Stubborn(Broken):
+    stubborn = False
+
+    def remove(self, path: Path) -> None:
+        if self.stubborn and path.name.endswith(".window"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        super().remove(path)
+
+
+def with_a_shorter_form(path: Path) -> tuple[Side, Stubborn]:
+    side = Side(path, Unsaved.TAKEN, limit=10**6)
+    side.dump.directory.close()
+    disk = side.disk = Stubborn()
+    side.dump = Dump(path, limit_bytes=10**6, auto_clear=True, stats=side.stats, filesystem=disk)
+    side.dump.open()
+    disk.broken = disk.stubborn = True
+    with pytest.raises(Retryable):
+        side.dump.save(Window("p", 1000, 1500, 7, (), LAST.devices, (FLOW,)))
+    assert len(list(path.glob("*.window"))) == 1
+    disk.broken = False
+    side.dump.directory.limit_bytes = 1
+    return side, disk
+
+
 def test_shorter_form_of_a_window_never_comes_after_it(tmp_path: Path) -> None:
     """Its write failed at the fsync of the directory, and so did its removal."""
-
-    class Stubborn(Broken):
-        def remove(self, path: Path) -> None:
-            if self.broken and path.name.endswith(".window"):
-                raise OSError(errno.EIO, os.strerror(errno.EIO))
-            super().remove(path)
-
-    side = Side(tmp_path, Unsaved.TAKEN, limit=10**6)
-    side.disk = Stubborn()
-    side.dump = Dump(
-        tmp_path / "d", limit_bytes=10**6, auto_clear=True, stats=side.stats, filesystem=side.disk
-    )
-    side.dump.open()
-    side.path = tmp_path / "d"
-    side.disk.broken = True
-    shorter = Window("p", 1000, 1500, 7, (), LAST.devices, (FLOW,))
-    with pytest.raises(Retryable):
-        side.dump.save(shorter)
-    assert len(list(side.path.glob("*.window"))) == 1
-    side.disk.broken = False
-    side.dump.directory.limit_bytes = 1
+    side, disk = with_a_shorter_form(tmp_path)
+    disk.stubborn = False
     side.end()
     assert side.offered == [wire.encode(LAST)]
     assert side.next_start() == []
+
+
+def test_shorter_form_that_stays_is_replaced_by_what_tells_of_the_loss(tmp_path: Path) -> None:
+    side, _ = with_a_shorter_form(tmp_path)
+    side.end()
+    assert side.offered == []
+    assert side.next_start() == [lost(LAST)]

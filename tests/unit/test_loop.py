@@ -2,7 +2,10 @@
 
 import os
 import selectors
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from tests.unit.test_app import FakeEngine, FakeNetlink
 from wakizashi import wire
@@ -101,5 +104,30 @@ def test_a_window_without_devices_takes_no_number(tmp_path: Path) -> None:
     numbers = [entry.number for entry in dump.directory.pending()]
     assert numbers == list(range(1, len(numbers) + 1))
     assert 2 <= len(numbers) <= 3
+    netlink.close()
+    dump.directory.close()
+
+
+def test_a_device_whose_name_no_center_takes_does_not_take_the_others_with_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    r"""Linux permits a name such as ``a\b``; a center refuses the whole window that has it."""
+    stats = ProbeStats()
+    dump = Dump(tmp_path / "dump", limit_bytes=10**6, auto_clear=True, stats=stats)
+    dump.open()
+    netlink = FakeNetlink()
+    (device,) = netlink.devices.values()
+    netlink.devices[99] = replace(device, index=99, name="a\\b")
+    config = ProbeConfig(dumpDir=tmp_path / "dump")
+    probe = Probe(config, FakeEngine(), dump, netlink, stats, on_window=lambda: None)
+    assert probe.open_devices() == 1
+    assert "networkDevs: 'a\\\\b' has a control character or backslash" in caplog.text
+    probe.close_window()
+    netlink.devices[99] = replace(device, index=99, name="ab")
+    assert probe.open_devices() == 2
+    assert probe.finish() is None
+    windows = [wire.decode(dump.directory.read(e) or []) for e in dump.directory.pending()]
+    names = [[each.name for each in window.devices] for window in windows]
+    assert names == [[device.name], ["ab", device.name]]
     netlink.close()
     dump.directory.close()

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -222,14 +223,6 @@ def test_disk_that_is_full_loses_nothing(tmp_path: Path) -> None:
 
 
 def test_what_the_disk_leaves_in_doubt_is_held_back_until_it_works(tmp_path: Path) -> None:
-    class Deaf(Filesystem):
-        deaf = False
-
-        def remove(self, path: Path) -> None:
-            if self.deaf and path.name.endswith(".window"):
-                raise OSError(errno.EIO, os.strerror(errno.EIO))
-            super().remove(path)
-
     disk = Deaf()
     side = Side(tmp_path / "d", 3.2, disk=disk)
     for number in (1, 2, 3):
@@ -248,6 +241,104 @@ def test_what_the_disk_leaves_in_doubt_is_held_back_until_it_works(tmp_path: Pat
     assert len(list(side.path.glob("*.window"))) == 2
     side.dump.save(window(4))
     assert side.spans == [(1, 2), (3, 3), (4, 4)]
+
+
+def test_nothing_is_merged_for_a_window_that_is_longer_than_the_quota(tmp_path: Path) -> None:
+    """Time resolution would be lost for nothing."""
+    side = Side(tmp_path / "d", 4.2)
+    for number in (1, 2, 3, 4):
+        side.dump.save(window(number))
+    with pytest.raises(Retryable, match="dumpLimit: .* of 2061 bytes is longer than the limit"):
+        side.dump.save(window(5, flows=merging.FEW_FLOWS))
+    assert side.spans == [(1, 1), (2, 2), (3, 3), (4, 4)]
+    side.dump.save(window(5))
+    assert side.spans == [(1, 2), (3, 3), (4, 4), (5, 5)]
+
+
+def test_window_that_a_center_would_refuse_is_not_merged(tmp_path: Path) -> None:
+    """Reading it is not the capture loop's end."""
+    side = Side(tmp_path / "d", 2.2)
+    refused = window(1)
+    side.dump.save(replace(refused, devices=(replace(refused.devices[0], name="a\\b"),)))
+    side.dump.save(window(2))
+    side.dump.save(window(3))  # 2 and 3 are one
+    assert [entry.number for entry in side.dump.directory.pending()] == [1, 3]
+
+
+def test_damage_that_merging_finds_is_counted_though_a_window_is_refused_then(
+    tmp_path: Path,
+) -> None:
+    side = Side(tmp_path / "d", 3.2)
+    for number in (1, 2, 3):
+        side.dump.save(window(number))
+    first, _, third = side.dump.directory.pending()
+    (side.path / first.name).write_bytes(bytes(first.size))
+    side.dump.save(window(4))  # in the room of the damaged one
+    side.dump.rejected(third, "why")
+    side.dump.tell_bad()
+    assert (side.stats.windows_damaged, side.stats.windows_rejected) == (1, 1)
+
+
+class Deaf(Filesystem):
+    """What is written is there, but does not become durable, nor does it go away."""
+
+    deaf = broken = False
+
+    def remove(self, path: Path) -> None:
+        if self.deaf and path.name.endswith(".window"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        super().remove(path)
+
+    def sync_directory(self, path: Path) -> None:
+        if self.broken:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        super().sync_directory(path)
+
+
+def with_a_shorter_form_in_a_merged_one(path: Path) -> tuple[Side, Deaf]:
+    """Window 4 was merged with 3, and that was not durable; then 4 stayed open."""
+    disk = Deaf()
+    side = Side(path, 3.2, disk=disk)
+    for number in (1, 2, 3):
+        side.dump.save(window(number))
+    for entry in side.dump.directory.pending()[:2]:
+        assert side.dump.directory.offer(entry)
+    disk.deaf = disk.broken = True
+    with pytest.raises(Retryable, match="Input/output error"):
+        side.dump.save(window(4))
+    assert len(list(side.path.glob("*.window"))) == 4
+    disk.broken = False
+    side.dump.directory.limit_bytes *= 2
+    return side, disk
+
+
+def test_window_stays_open_as_long_as_a_merged_one_with_a_shorter_form_of_it_is_there(
+    tmp_path: Path,
+) -> None:
+    """The next start would take it for one of those in the merged one, and remove it."""
+    side, disk = with_a_shorter_form_in_a_merged_one(tmp_path / "d")
+    with pytest.raises(Retryable, match="can't remove .*-0000000004-"):
+        side.dump.save(window(4, flows=2))
+    assert [entry.number for entry in side.dump.directory.deliverable()] == [1, 2]
+    disk.deaf = False
+    side.dump.save(window(4, flows=3))
+    side.dump.directory.close()
+    again = Side(side.path, 9)
+    assert again.spans == [(1, 1), (2, 2), (3, 3), (4, 4)]
+    assert len(again.windows[-1].flows) == 3
+
+
+def test_last_window_is_not_withdrawn_as_long_as_a_merged_one_with_a_form_of_it_is_there(
+    tmp_path: Path,
+) -> None:
+    side, disk = with_a_shorter_form_in_a_merged_one(tmp_path / "d")
+    with pytest.raises(Retryable, match="can't remove .*-0000000004-"):
+        side.dump.directory.withdraw(window(4, flows=2))
+    disk.deaf = False
+    side.dump.directory.withdraw(window(4, flows=2))
+    side.dump.directory.close()
+    again = Side(side.path, 3.2)
+    assert again.spans == [(1, 1), (2, 2), (3, 3)]
 
 
 def test_what_a_crash_left_beside_the_merged_window_goes_at_the_start(tmp_path: Path) -> None:

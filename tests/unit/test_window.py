@@ -2,6 +2,7 @@
 
 import pytest
 
+from wakizashi import wire
 from wakizashi.model import Direction, Ledger, Tally
 from wakizashi.probe.capture import OTHER, Counts
 from wakizashi.probe.window import Moment, WindowBuilder, WindowClock
@@ -134,6 +135,21 @@ def test_window_that_stays_open_folds_beyond_max_flows_and_keeps_the_totals() ->
     assert sum(flow.size for flow in window.flows) == 600
     assert len(window.flows) == 3
     assert window.devices[0].ledger.other == Tally(4, 400)
+
+
+def test_more_devices_than_a_window_can_carry_are_one_with_their_totals() -> None:
+    """A window that stays open for days, on a host whose devices come and go."""
+    builder = WindowBuilder("p", (), 10)
+    for number in range(wire.MAX_DEVICES + 5):
+        counts = Counts(flows={HERE + THERE: Tally(1, 60)})
+        builder.add(f"veth{number}", HERE, counts, Tally(2, 99))
+        builder.add(f"veth{number}", HERE, Counts(), Tally(1, 1))
+    window = wire.decode(wire.encode(builder.build(0, 1, 1)))
+    assert len(window.devices) == wire.MAX_DEVICES
+    tallies = {device.name: device.ledger.device for device in window.devices}
+    assert tallies["veth0"] == Tally(3, 100)
+    assert tallies["(others)"] == Tally(18, 600)
+    assert sum(flow.size for flow in window.flows) == 60 * (wire.MAX_DEVICES + 5)
 
 
 def test_device_that_comes_back_in_the_same_window_has_one_ledger() -> None:

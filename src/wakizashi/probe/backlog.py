@@ -22,7 +22,7 @@ from wakizashi.files import WindowDirectory
 from wakizashi.filesystem import Filesystem
 from wakizashi.model import Window
 from wakizashi.scan import Whole
-from wakizashi.window_file import Entry, file_name, window_file
+from wakizashi.window_file import Entry, entry_of, file_name, window_file
 
 
 class Taken(Exception):
@@ -60,11 +60,11 @@ class Backlog(WindowDirectory):
             filesystem=filesystem,
         )
         self._fresh: dict[str, Fresh] = {}
-        self._held: dict[str, set[str]] = {}
-        """Windows not to be offered, and the files that have to be gone, durably, before."""
+        self._held: set[str] = set()
+        """Windows not to be offered before all strays are gone, durably."""
 
     def _obsolete(self, whole: list[Whole]) -> set[str]:
-        self._fresh, self._held = {}, {}
+        self._fresh, self._held = {}, set()
         merged = [one for one in whole if one.windows > 1]
         return {o.entry.name for o in whole if any(one.covers(o.entry) for one in merged)}
 
@@ -101,12 +101,19 @@ class Backlog(WindowDirectory):
         Raises:
             Taken: one of those was offered meanwhile; nothing was done.
             DirectoryFull: more bytes would wait than before, and more than the quota.
-            Retryable: the disk would not take it; those that were to be merged wait.
+            Retryable: the disk would not take it, or it is longer than the quota itself; those
+                that were to be merged wait.
         """
         chunks = wire.encode(window)
         file = window_file(window.probe, window.start_ms, window.number, chunks)
+        if file[0].size > self.limit_bytes and not merged and not past_limit:
+            raise Retryable(
+                f"{self.limit_key}: a window of {file[0].size} bytes is longer than the limit of "
+                f"{self.limit_bytes}; raise {self.limit_key}"
+            )
         with self._lock:
             self._settle()
+            self._remove_forms(window, but=file[0].name)
             if any(e.name not in self._fresh or e.name in self._held for e in merged):
                 raise Taken
             more = file[0].size - sum(e.size for e in merged) - self._size_of(file[0].name)
@@ -115,14 +122,14 @@ class Backlog(WindowDirectory):
             result = self._write_round({0: file}, map, limited=False)[0]
             if isinstance(result, Retryable):
                 # It may have its name, and a crash may bring it back after these were stored.
-                self._held |= {e.name: {file[0].name} for e in merged}
+                self._held.update(entry.name for entry in merged)
                 self._settle()
                 raise result
             self._fresh[result.name] = Fresh.of(window, result)
             for entry in merged:
                 self._stray(entry)
             if merged:
-                self._held[result.name] = {e.name for e in merged}
+                self._held.add(result.name)
                 self._settle()
             return result
 
@@ -134,14 +141,26 @@ class Backlog(WindowDirectory):
         """
         name = file_name(window.probe, window.start_ms, window.number)
         with self._lock:
+            self._remove_forms(window)
             try:
                 self._fs.remove(self.path / name)
-                self._forget(name)
                 self._fs.sync_directory(self.path)
             except OSError as error:
-                raise Retryable(
-                    f"{self.key}: {self.path}: can't remove {name}: {error.strerror}; mend the disk"
-                ) from error
+                raise self._not_removed(name, str(error.strerror)) from error
+
+    def _remove_forms(self, window: Window, *, but: str = "") -> None:
+        """Remove what a write that failed left of a window, alone or merged, or raise Retryable.
+
+        A shorter form in a merged window would be taken for the window itself at the next start.
+        """
+        self._remove_strays()
+        for name in self._strays:
+            entry = entry_of(name, 0)
+            if name != but and entry is not None and entry.number == window.number:
+                raise self._not_removed(name, "the disk refuses")
+
+    def _not_removed(self, name: str, why: str) -> Retryable:
+        return Retryable(f"{self.key}: {self.path}: can't remove {name}: {why}; mend the disk")
 
     def _forget(self, name: str) -> None:
         super()._forget(name)
@@ -152,8 +171,8 @@ class Backlog(WindowDirectory):
         if not self._held:
             return
         self._remove_strays()
-        if any(names & self._strays.keys() for names in self._held.values()):
+        if self._strays:
             return
         with contextlib.suppress(OSError):  # it is tried again before anything is offered
             self._fs.sync_directory(self.path)
-            self._held = {}
+            self._held = set()

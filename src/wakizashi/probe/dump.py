@@ -54,11 +54,11 @@ class Dump:
 
     def tell_bad(self) -> None:
         """Log and count what was moved to ``bad/`` since the last call."""
-        bad = self.directory.moved_to_bad
-        for name, reason in bad[self._told_bad :]:
+        news = self.directory.moved_to_bad[self._told_bad :]  # another thread may add to it
+        for name, reason in news:
             _log.error("dumpDir: %s/%s: %s; see bad/", self.directory.path, name, reason)
             self._stats.windows_damaged += 1
-        self._told_bad = len(bad)
+        self._told_bad += len(news)
 
     def save(self, window: Window) -> Entry:
         """Make a window durable; at the quota, merged with others that were never sent.
@@ -82,13 +82,16 @@ class Dump:
         return entry
 
     def took(self, window: Window) -> None:
-        """The center has a window that never was in the directory: remember that it was.
+        """The center has a window that never was in the directory."""
+        self._closed(window)
+        self._stats.windows_delivered += 1
+
+    def use_up(self, window: Window) -> None:
+        """Remember start and number of a window that is not in the directory.
 
         Raises:
             Retryable: the disk would not take what is remembered.
         """
-        self._closed(window)
-        self._stats.windows_delivered += 1
         if self._remember:
             nothing = replace(window, flows=(), devices=())
             entry = self.directory.replace([], nothing, past_limit=True)
@@ -109,9 +112,11 @@ class Dump:
 
     def rejected(self, entry: Entry, reason: str) -> None:
         """The center will never take it: to ``bad/``. Raises as :meth:`delivered`."""
-        self.directory.quarantine(entry, f"the center refused it: {reason}")
+        why = f"the center refused it: {reason}"
+        self.directory.quarantine(entry, why)
         self._stats.windows_rejected += 1
-        self._told_bad = len(self.directory.moved_to_bad)
+        # It is no damaged one. What merging found meanwhile, on the other thread, still is to be told.
+        self.directory.moved_to_bad.remove((entry.name, why))
         _log.error(
             "the center refused window %s: %s; it lies in %s/bad",
             entry.name,

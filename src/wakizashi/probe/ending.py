@@ -36,10 +36,8 @@ def last_resort(window: Window, transmitter: Transmitter, dump: Dump, stats: Pro
     else:
         outcome = transmitter.deliver_unsaved(wire.encode(window))
     if outcome is Unsaved.TAKEN:
-        try:
-            dump.took(window)
-        except Retryable as error:
-            _log.warning("%s; the center has that window", error)
+        dump.took(window)
+        _use_up(window, dump)
     elif outcome is Unsaved.NOT_OFFERED:
         _lose(window, dump, stats)
     else:
@@ -99,3 +97,12 @@ def _keep(window: Window, dump: Dump) -> None:
             sum(flow.packets for flow in window.flows),
             error,
         )
+        _use_up(window, dump)
+
+
+def _use_up(window: Window, dump: Dump) -> None:
+    """A center may have that number: it may not be another window's. If it is missing that tells."""
+    try:
+        dump.use_up(window)
+    except Retryable as error:
+        _log.warning("%s; number %d may be used again", error, window.number)

@@ -26,6 +26,7 @@ from wakizashi.probe.dump import Dump
 from wakizashi.probe.stats import ProbeStats
 from wakizashi.probe.window import Moment, WindowBuilder, WindowClock
 from wakizashi.telemetry import Throttle
+from wakizashi.wire import name_fault
 
 _log = logging.getLogger(__name__)
 
@@ -94,8 +95,8 @@ class Probe:
         self._rest_until = 0.0
         self._listen(netlink, self._look)
         self._watched: dict[int, _Watched] = {}
-        self._refused: dict[int, bool] = {}
-        """Devices that could not be captured, and whether they were up then."""
+        self._refused: dict[int, tuple[str, bool]] = {}
+        """Devices that could not be captured, their names, and whether they were up then."""
         self._endpoints: frozenset[Endpoint] = frozenset()
         self._announced: queue.SimpleQueue[_Announcement] = queue.SimpleQueue()
         self._bell, self._ring = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -190,7 +191,7 @@ class Probe:
                 watched.device = device
         opened = []
         for index, device in wanted.items():
-            if index not in self._watched and self._refused.get(index) is not device.up:
+            if index not in self._watched and self._refused.get(index) != (device.name, device.up):
                 self._open(device)
                 opened.append(index)
         if opened:
@@ -202,10 +203,12 @@ class Probe:
 
     def _open(self, device: Device) -> None:
         try:
+            if fault := name_fault(device.name):  # a center would refuse the window whole
+                raise CaptureError(f"networkDevs: {device.name!r} {fault}; rename it to capture it")
             limits = Limits(self._config.maxFlows, self._config.ringSize)
             tap = self._engine.open(device, limits, self._endpoints)
         except CaptureError as error:
-            self._refused[device.index] = device.up  # once that changes, it may work
+            self._refused[device.index] = device.name, device.up  # once that changes, it may work
             _log.warning("%s", error)
             return
         self._watched[device.index] = _Watched(device, tap, device.passed)

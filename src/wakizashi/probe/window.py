@@ -1,7 +1,8 @@
 """When windows begin and end, and what is in one. Pure: clocks and counts are passed in.
 
 In: counts of devices. Out: a :class:`~wakizashi.model.Window`. Nothing is lost
-here; flows beyond ``maxFlows`` are folded into one, with their totals.
+here; flows beyond ``maxFlows`` are folded into one, with their totals, and so are
+devices beyond what one window can carry.
 """
 
 from collections.abc import Collection
@@ -19,11 +20,15 @@ from wakizashi.model import (
 )
 from wakizashi.probe.capture import NOTHING, OTHER, Counts
 from wakizashi.probe.devices import is_local
+from wakizashi.wire import MAX_DEVICES
 
 SNAP_MS = 1_000
 SNAP_PART = 10
 """Wall and monotonic clock may differ by ``SNAP_MS``, and by one in ``SNAP_PART`` of what a window
 lasted (slewing), without leaving a gap; more is a step, and the duration is the monotonic clock's."""
+
+OTHER_DEVICES = "(others)"
+"""The devices beyond those that one window can carry, as one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +106,8 @@ class WindowBuilder:
 
     def add(self, device: str, primary_address: bytes, counts: Counts, passed: Tally) -> None:
         """Add what a device counted, and what passed it by its own counters."""
+        if device not in self._accounts and len(self._accounts) >= MAX_DEVICES - 1:
+            device, primary_address = OTHER_DEVICES, b""
         account = self._accounts.setdefault(device, _Account(primary_address))
         account.primary_address = primary_address or account.primary_address
         account.counts.merge(counts, self._max_flows)
