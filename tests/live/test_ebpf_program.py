@@ -63,7 +63,7 @@ def count(traffic: Traffic, one: bytes, ethernet: bool) -> None:
     assert returned == 0, "the packet would be queued"
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.data(), endpoints, st.booleans(), st.sampled_from([1, 3, 1_000]))
 def test_agrees_with_counting_one_by_one(
     traffic: Traffic,

@@ -388,6 +388,4 @@ class Machine(RuleBasedStateMachine):
 
 
 def test_any_sequence_of_operations_crashes_and_failures() -> None:
-    run_state_machine_as_test(
-        Machine, settings=settings(max_examples=500, stateful_step_count=25, deadline=None)
-    )
+    run_state_machine_as_test(Machine, settings=settings(max_examples=500, stateful_step_count=25))

@@ -46,7 +46,6 @@ def packed(key: tuple[int, ...]) -> bytes:
     return b"".join(word.to_bytes(8, "little") for word in key)
 
 
-@settings(deadline=None)
 @given(data=st.data(), words=st.sampled_from([1, 4]), limit=st.sampled_from([0, 1, 7, 10**6]))
 def test_agrees_with_a_dict(data: st.DataObject, words: int, limit: int) -> None:
     table = FlowTable(words, limit, MULTIPLIER)
@@ -70,7 +69,7 @@ def test_agrees_with_a_dict(data: st.DataObject, words: int, limit: int) -> None
             assert all(model[key] == tally for key, tally in taken.items())
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     words=st.sampled_from([1, 4]),
     flows=st.integers(1, 3_000),

@@ -224,6 +224,4 @@ class Machine(RuleBasedStateMachine):
 
 
 def test_any_sequence_of_merges_deliveries_crashes_and_failures() -> None:
-    run_state_machine_as_test(
-        Machine, settings=settings(max_examples=250, stateful_step_count=40, deadline=None)
-    )
+    run_state_machine_as_test(Machine, settings=settings(max_examples=250, stateful_step_count=40))

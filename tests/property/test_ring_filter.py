@@ -112,7 +112,7 @@ def verdict(endpoints: list[Endpoint], data: bytes, ethernet: bool) -> int:
     return OWN_BYTES if counter.take().own.packets else SLOT_BYTES
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.data(), endpoints, st.booleans())
 def test_own_packets_and_no_others_are_marked(
     data: st.DataObject, centers: list[Endpoint], ethernet: bool

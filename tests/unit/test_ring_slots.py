@@ -4,7 +4,7 @@ import struct
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -337,7 +337,6 @@ rounds = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(rounds, st.booleans())
 def test_agrees_with_counting_one_by_one_round_and_round(
     made: list[tuple[list[tuple[bytes, int, bool, bool, int]], int]], ethernet: bool
@@ -369,7 +368,6 @@ def test_agrees_with_counting_one_by_one_round_and_round(
     assert counts == expected
 
 
-@settings(deadline=None)
 @given(st.lists(packets, max_size=40), st.booleans())
 def test_agrees_with_counting_one_by_one(made: list[bytes], ethernet: bool) -> None:
     kernel = FakeKernel(40)
