@@ -14,6 +14,7 @@ from wakizashi.probe.config import ProbeConfig
 from wakizashi.probe.dump import Dump
 from wakizashi.probe.loop import Probe
 from wakizashi.probe.stats import ProbeStats
+from wakizashi.probe.window import Moment
 
 
 def test_a_tap_that_was_closed_is_left_alone_though_a_new_one_has_its_number(
@@ -131,3 +132,35 @@ def test_a_device_whose_name_no_center_takes_does_not_take_the_others_with_it(
     assert names == [[device.name], ["ab", device.name]]
     netlink.close()
     dump.directory.close()
+
+
+def test_numbers_and_starts_go_on_after_a_restart(tmp_path: Path) -> None:
+    """Though all was delivered, and the clock is a day behind."""
+    identities = []
+    for day in (10, 9):
+        stats = ProbeStats()
+        dump = Dump(tmp_path / "dump", limit_bytes=10**6, auto_clear=True, stats=stats)
+        dump.open()
+        netlink = FakeNetlink()
+        config = ProbeConfig(dumpDir=tmp_path / "dump", name="p")
+        clock = iter(Moment(day * 86_400_000 + second * 1000, second) for second in range(9))
+        probe = Probe(
+            config,
+            FakeEngine(),
+            dump,
+            netlink,
+            stats,
+            on_window=lambda: None,
+            clock=lambda clock=clock: next(clock),  # type: ignore[misc]  # mypy does not infer a lambda with defaults
+        )
+        probe.open_devices()
+        probe.close_window()
+        probe.close_window()
+        for entry in dump.directory.pending():
+            identities.append((entry.start_ms, entry.number))
+            dump.delivered(entry)
+        netlink.close()
+        dump.directory.close()
+    starts, numbers = zip(*identities, strict=True)
+    assert numbers == (1, 2, 3, 4)
+    assert list(starts) == sorted(set(starts))
