@@ -109,8 +109,8 @@ MUTATIONS = (
     Mutation(
         "own traffic is not left out",
         "probe/loop.py",
-        "watched.tap.set_endpoints(endpoints)",
-        "watched.tap.set_endpoints(frozenset())",
+        "tap = self._engine.open(device, limits, self._endpoints)",
+        "tap = self._engine.open(device, limits, frozenset())",
         ("tests/unit/test_loop.py", "tests/live/test_devices.py"),
     ),
     Mutation(

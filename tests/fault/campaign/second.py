@@ -8,8 +8,8 @@ from wakizashi.audit.report import document
 from wakizashi.model import TALLIES, Ledger, LedgerRecord, Tally
 
 BALANCE = frozenset({"uncounted", "overcounted"})
-"""Not asked for where a device went, with its last counters, and where a clock was set: the
-packets in flight at the edge before a gap in time are in no window that follows."""
+"""Asked for only where no packet was in flight at any edge that has no window behind it: so not where
+a probe ended while traffic passed, a device went with its last counters, or a clock was set."""
 
 
 def faults(stored: Stored, *, balances: bool, lost: int) -> list[str]:
