@@ -2,19 +2,24 @@
 
 import os
 import selectors
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.unit.test_app import FakeEngine, FakeNetlink
+from tests.unit.test_app import FakeEngine, FakeNetlink, FakeTap
 from wakizashi import wire
-from wakizashi.model import Direction
+from wakizashi.errors import Retryable
+from wakizashi.model import Direction, Window
+from wakizashi.probe.capture import Counts, Endpoint, Limits, Tap
 from wakizashi.probe.config import ProbeConfig
+from wakizashi.probe.devices import Device
 from wakizashi.probe.dump import Dump
 from wakizashi.probe.loop import Probe
 from wakizashi.probe.stats import ProbeStats
 from wakizashi.probe.window import Moment
+from wakizashi.window_file import Entry
 
 
 def test_a_tap_that_was_closed_is_left_alone_though_a_new_one_has_its_number(
@@ -164,3 +169,71 @@ def test_numbers_and_starts_go_on_after_a_restart(tmp_path: Path) -> None:
     starts, numbers = zip(*identities, strict=True)
     assert numbers == (1, 2, 3, 4)
     assert list(starts) == sorted(set(starts))
+
+
+class UnreadTap(FakeTap):
+    """Two packets wait in its socket; counted they are when they were read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unread, self.counts = self.counts, Counts()
+
+    def pump(self, budget: int) -> bool:
+        had = bool(self.unread.flows)
+        self.counts.merge(self.unread, 10)
+        self.unread = Counts()
+        return had
+
+
+def test_a_device_that_goes_leaves_what_was_not_read_yet(tmp_path: Path) -> None:
+    """The news of its end comes before its last packets are read."""
+
+    class Unread(FakeEngine):
+        def open(self, device: Device, limits: Limits, endpoints: Collection[Endpoint]) -> Tap:
+            return UnreadTap()
+
+    class Removed(FakeNetlink):
+        def news(self) -> tuple[bool, list[Device]]:
+            gone, self.devices = list(self.devices.values()), {}
+            return True, gone
+
+    stats = ProbeStats()
+    dump = Dump(tmp_path / "dump", limit_bytes=10**6, auto_clear=True, stats=stats)
+    dump.open()
+    netlink = Removed()
+    config = ProbeConfig(dumpDir=tmp_path / "dump")
+    probe = Probe(config, Unread(), dump, netlink, stats, on_window=lambda: None)
+    probe.open_devices()
+    probe._look()
+    probe.close_window()
+    (entry,) = dump.directory.pending()
+    (flow,) = wire.decode(dump.directory.read(entry) or []).flows
+    assert (flow.packets, flow.size) == (2, 300)
+    netlink.close()
+    dump.directory.close()
+
+
+def test_a_window_that_the_disk_did_not_take_stays_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stats = ProbeStats()
+    dump = Dump(tmp_path / "dump", limit_bytes=10**6, auto_clear=True, stats=stats)
+    dump.open()
+    netlink = FakeNetlink()
+    config = ProbeConfig(dumpDir=tmp_path / "dump")
+    probe = Probe(config, FakeEngine(), dump, netlink, stats, on_window=lambda: None)
+    probe.open_devices()
+
+    def refuse(window: Window) -> Entry:
+        raise Retryable("dumpDir: no space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(dump, "save", refuse)
+        probe.close_window()
+    assert (stats.close_failures, dump.directory.pending()) == (1, [])
+    probe.close_window()
+    (entry,) = dump.directory.pending()
+    window = wire.decode(dump.directory.read(entry) or [])
+    assert (window.number, [flow.size for flow in window.flows]) == (1, [300])
+    netlink.close()
+    dump.directory.close()
