@@ -3,7 +3,7 @@
     python -m tests.fault.campaign.mutations [--write FILE] [NAME…]
 
 Each mutation is made in a copy of the tree. Then the tests that guard the place are run,
-and the short campaign, until one of its runs does not add up; a table tells what noticed.
+and the short campaign, until bytes are missing or spurious in it; a table tells what noticed.
 Exit code 1 if a mutation went unnoticed.
 """
 
