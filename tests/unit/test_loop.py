@@ -2,7 +2,7 @@
 
 import os
 import selectors
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,22 +16,48 @@ from wakizashi.probe.capture import Counts, Endpoint, Limits, Tap
 from wakizashi.probe.config import ProbeConfig
 from wakizashi.probe.devices import Device
 from wakizashi.probe.dump import Dump
-from wakizashi.probe.loop import Probe
+from wakizashi.probe.loop import Probe, now
 from wakizashi.probe.stats import ProbeStats
 from wakizashi.probe.window import Moment
 from wakizashi.window_file import Entry
+
+
+class Side:
+    """A probe whose methods a test calls, with what belongs to it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        engine: FakeEngine | None = None,
+        netlink: FakeNetlink | None = None,
+        clock: Callable[[], Moment] = now,
+    ) -> None:
+        self.stats, self.netlink = ProbeStats(), netlink or FakeNetlink()
+        path = folder / "dump"
+        self.dump = Dump(path, limit_bytes=10**6, auto_clear=True, stats=self.stats)
+        self.dump.open()
+        self.probe = Probe(
+            ProbeConfig(dumpDir=path, name="p"),
+            engine or FakeEngine(),
+            self.dump,
+            self.netlink,
+            self.stats,
+            on_window=lambda: None,
+            clock=clock,
+        )
+
+    def close(self) -> None:
+        self.netlink.close()
+        self.dump.directory.close()
 
 
 def test_a_tap_that_was_closed_is_left_alone_though_a_new_one_has_its_number(
     tmp_path: Path,
 ) -> None:
     """A device goes and another one comes in the same news, while packets of the first wait."""
-    stats = ProbeStats()
-    dump = Dump(tmp_path / "dump", limit_bytes=10**6, auto_clear=True, stats=stats)
-    dump.open()
-    netlink = FakeNetlink()
-    config = ProbeConfig(dumpDir=tmp_path / "dump")
-    probe = Probe(config, FakeEngine(), dump, netlink, stats, on_window=lambda: None)
+    side = Side(tmp_path)
+    probe = side.probe
     heard: list[str] = []
     news, old = os.pipe(), os.pipe()
 
@@ -57,20 +83,15 @@ def test_a_tap_that_was_closed_is_left_alone_though_a_new_one_has_its_number(
     assert heard == ["news"]
     probe.step(0.0)
     assert heard == ["news", "new"]
-    netlink.close()
-    dump.directory.close()
+    side.close()
 
 
 def test_a_device_that_went_is_counted_late_and_its_address_is_still_this_hosts(
     tmp_path: Path,
 ) -> None:
     """The window closes after the device went, and before the news of it: the next one has it."""
-    stats = ProbeStats()
-    dump = Dump(tmp_path / "dump", limit_bytes=10**6, auto_clear=True, stats=stats)
-    dump.open()
-    netlink = FakeNetlink()
-    config = ProbeConfig(dumpDir=tmp_path / "dump")
-    probe = Probe(config, FakeEngine(), dump, netlink, stats, on_window=lambda: None)
+    side = Side(tmp_path)
+    probe, dump, netlink = side.probe, side.dump, side.netlink
     probe.open_devices()
     netlink.devices.clear()
     netlink.addresses.clear()
@@ -82,19 +103,14 @@ def test_a_device_that_went_is_counted_late_and_its_address_is_still_this_hosts(
     assert flows[0][0].direction is Direction.OUT
     probe.close_window()  # nothing is overdue any more
     assert probe._builder._addresses == set()
-    netlink.close()
-    dump.directory.close()
+    side.close()
 
 
 def test_a_window_without_devices_takes_no_number(tmp_path: Path) -> None:
     """It would be stored nowhere, and its number would look like that of a lost window."""
-    stats = ProbeStats()
-    dump = Dump(tmp_path / "dump", limit_bytes=10**6, auto_clear=True, stats=stats)
-    dump.open()
-    netlink = FakeNetlink()
+    side = Side(tmp_path)
+    probe, dump, netlink = side.probe, side.dump, side.netlink
     devices, netlink.devices = netlink.devices, {}
-    config = ProbeConfig(dumpDir=tmp_path / "dump")
-    probe = Probe(config, FakeEngine(), dump, netlink, stats, on_window=lambda: None)
     assert probe.open_devices() == 0
     probe.close_window()
     assert dump.directory.pending() == []
@@ -110,22 +126,17 @@ def test_a_window_without_devices_takes_no_number(tmp_path: Path) -> None:
     numbers = [entry.number for entry in dump.directory.pending()]
     assert numbers == list(range(1, len(numbers) + 1))
     assert 2 <= len(numbers) <= 3
-    netlink.close()
-    dump.directory.close()
+    side.close()
 
 
 def test_a_device_whose_name_no_center_takes_does_not_take_the_others_with_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     r"""Linux permits a name such as ``a\b``; a center refuses the whole window that has it."""
-    stats = ProbeStats()
-    dump = Dump(tmp_path / "dump", limit_bytes=10**6, auto_clear=True, stats=stats)
-    dump.open()
-    netlink = FakeNetlink()
+    side = Side(tmp_path)
+    probe, dump, netlink = side.probe, side.dump, side.netlink
     (device,) = netlink.devices.values()
     netlink.devices[99] = replace(device, index=99, name="a\\b")
-    config = ProbeConfig(dumpDir=tmp_path / "dump")
-    probe = Probe(config, FakeEngine(), dump, netlink, stats, on_window=lambda: None)
     assert probe.open_devices() == 1
     assert "networkDevs: 'a\\\\b' has a control character or backslash" in caplog.text
     probe.close_window()
@@ -135,37 +146,23 @@ def test_a_device_whose_name_no_center_takes_does_not_take_the_others_with_it(
     windows = [wire.decode(dump.directory.read(e) or []) for e in dump.directory.pending()]
     names = [[each.name for each in window.devices] for window in windows]
     assert names == [[device.name], ["ab", device.name]]
-    netlink.close()
-    dump.directory.close()
+    side.close()
 
 
 def test_numbers_and_starts_go_on_after_a_restart(tmp_path: Path) -> None:
     """Though all was delivered, and the clock is a day behind."""
     identities = []
     for day in (10, 9):
-        stats = ProbeStats()
-        dump = Dump(tmp_path / "dump", limit_bytes=10**6, auto_clear=True, stats=stats)
-        dump.open()
-        netlink = FakeNetlink()
-        config = ProbeConfig(dumpDir=tmp_path / "dump", name="p")
-        clock = iter(Moment(day * 86_400_000 + second * 1000, second) for second in range(9))
-        probe = Probe(
-            config,
-            FakeEngine(),
-            dump,
-            netlink,
-            stats,
-            on_window=lambda: None,
-            clock=lambda clock=clock: next(clock),  # type: ignore[misc]  # mypy does not infer a lambda with defaults
-        )
+        moments = [Moment(day * 86_400_000 + second * 1000, second) for second in range(9)]
+        side = Side(tmp_path, clock=iter(moments).__next__)
+        probe, dump = side.probe, side.dump
         probe.open_devices()
         probe.close_window()
         probe.close_window()
         for entry in dump.directory.pending():
             identities.append((entry.start_ms, entry.number))
             dump.delivered(entry)
-        netlink.close()
-        dump.directory.close()
+        side.close()
     starts, numbers = zip(*identities, strict=True)
     assert numbers == (1, 2, 3, 4)
     assert list(starts) == sorted(set(starts))
@@ -197,31 +194,22 @@ def test_a_device_that_goes_leaves_what_was_not_read_yet(tmp_path: Path) -> None
             gone, self.devices = list(self.devices.values()), {}
             return True, gone
 
-    stats = ProbeStats()
-    dump = Dump(tmp_path / "dump", limit_bytes=10**6, auto_clear=True, stats=stats)
-    dump.open()
-    netlink = Removed()
-    config = ProbeConfig(dumpDir=tmp_path / "dump")
-    probe = Probe(config, Unread(), dump, netlink, stats, on_window=lambda: None)
+    side = Side(tmp_path, engine=Unread(), netlink=Removed())
+    probe, dump = side.probe, side.dump
     probe.open_devices()
     probe._look()
     probe.close_window()
     (entry,) = dump.directory.pending()
     (flow,) = wire.decode(dump.directory.read(entry) or []).flows
     assert (flow.packets, flow.size) == (2, 300)
-    netlink.close()
-    dump.directory.close()
+    side.close()
 
 
 def test_a_window_that_the_disk_did_not_take_stays_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stats = ProbeStats()
-    dump = Dump(tmp_path / "dump", limit_bytes=10**6, auto_clear=True, stats=stats)
-    dump.open()
-    netlink = FakeNetlink()
-    config = ProbeConfig(dumpDir=tmp_path / "dump")
-    probe = Probe(config, FakeEngine(), dump, netlink, stats, on_window=lambda: None)
+    side = Side(tmp_path)
+    probe, dump = side.probe, side.dump
     probe.open_devices()
 
     def refuse(window: Window) -> Entry:
@@ -230,10 +218,9 @@ def test_a_window_that_the_disk_did_not_take_stays_open(
     with monkeypatch.context() as broken:
         broken.setattr(dump, "save", refuse)
         probe.close_window()
-    assert (stats.close_failures, dump.directory.pending()) == (1, [])
+    assert (side.stats.close_failures, dump.directory.pending()) == (1, [])
     probe.close_window()
     (entry,) = dump.directory.pending()
     window = wire.decode(dump.directory.read(entry) or [])
     assert (window.number, [flow.size for flow in window.flows]) == (1, [300])
-    netlink.close()
-    dump.directory.close()
+    side.close()

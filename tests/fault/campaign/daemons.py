@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import urllib.parse
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,10 +23,9 @@ REPOSITORY = Path(__file__).parents[3]
 PYTHONPATH = f"PYTHONPATH={REPOSITORY}/src:{REPOSITORY}"
 """The product of this tree, wherever another one is installed."""
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
-SAMPLE_SECONDS = 0.25
 
 
-class Daemon:
+class Daemon(ABC):
     """One program, through its lives."""
 
     def __init__(self, name: str, node: str, ground: Ground, folder: Path) -> None:
@@ -36,12 +36,13 @@ class Daemon:
         self.output = ""
         """What the lives that ended have printed."""
 
+    @abstractmethod
     def command(self) -> list[str]:
-        raise NotImplementedError
+        """The program and its arguments."""
 
+    @abstractmethod
     def answers(self) -> bool:
         """Whether it is ready."""
-        raise NotImplementedError
 
     @property
     def running(self) -> bool:
