@@ -26,10 +26,10 @@ from typing import Any
 import grpc
 
 from bench.center.windows import Windows
+from wakizashi.probe.channel import CHANNEL_OPTIONS
 from wakizashi.probe.transmit import (
     BACKOFF_SECONDS,
     CALL_SECONDS,
-    CHANNEL_OPTIONS,
     METHOD,
     SLOWEST_BYTES_PER_SECOND,
 )

@@ -129,7 +129,7 @@ def test_address_is_announced_before_the_center_hears_anything(
     center, port = fake
     side = Side(tmp_path, port)
     calls_then: list[int] = []
-    side.transmitter._announce = lambda endpoints: calls_then.append(center.calls)
+    side.transmitter._channels._announce = lambda endpoints: calls_then.append(center.calls)
     side.transmitter.deliver()
     assert calls_then == [0]
     assert Center(f"127.0.0.1:{port}").resolve()[0].packed == b"\x7f\0\0\1"
@@ -238,7 +238,7 @@ def test_call_that_ends_without_all_acks_is_no_success(
     with pytest.raises(Retryable, match="before it acknowledged"):
         side.transmitter.deliver()
     assert side.waiting == [2000, 3000]
-    assert side.transmitter._channel is None  # another one may lead to another center
+    assert side.transmitter._channels.idle  # another one may lead to another center
 
 
 def test_ack_of_a_window_never_sent_changes_nothing(
@@ -283,7 +283,7 @@ def test_every_address_of_the_name_is_tried(
 
     monkeypatch.setattr(socket, "getaddrinfo", two)
     for _ in range(6):  # in random order
-        side.transmitter._close_channel()
+        side.transmitter._channels.close()
         side.transmitter.deliver()
         side.dump.save(Window("p", 4000, 4500, 4, (), (), ()))
     assert side.announced[0] == {(b"\x7f\0\0\1", port), (b"\x7f\0\0\x4d", port)}
@@ -295,8 +295,8 @@ def test_address_that_the_name_has_no_longer_is_own_until_its_connection_is_long
     _, port = fake
     now = 1_000.0
     side = Side(tmp_path, port)
-    side.transmitter._center = Center(f"127.0.0.1:{port}", clock=lambda: now)
-    side.transmitter._clock = lambda: now
+    side.transmitter._channels._center = Center(f"127.0.0.1:{port}", clock=lambda: now)
+    side.transmitter._channels._clock = lambda: now
     side.transmitter.deliver()
     real = socket.getaddrinfo
 
@@ -306,13 +306,13 @@ def test_address_that_the_name_has_no_longer_is_own_until_its_connection_is_long
     monkeypatch.setattr(socket, "getaddrinfo", moved)
     old, new = (b"\x7f\0\0\1", port), (b"\x7f\0\0\2", port)
     now += 300.0  # the channel's lifetime: it is closed, and the name asked again
-    list(side.transmitter._channels())
+    list(side.transmitter._channels.open())
     assert side.announced[-1] == {old, new}
-    side.transmitter._close_channel()
+    side.transmitter._channels.close()
     now += REMEMBER_SECONDS + 1
-    list(side.transmitter._channels())
+    list(side.transmitter._channels.open())
     assert side.announced[-1] == {new}
-    side.transmitter._close_channel()
+    side.transmitter._channels.close()
 
 
 def test_center_that_never_answers_is_given_up(
@@ -605,15 +605,15 @@ def test_window_that_was_merged_after_it_was_read_is_not_sent(
     side = Side(tmp_path, port)
     first, second, _ = side.dump.directory.pending()
     merged = Window("p", 1000, 2500, 2, (), (), (), windows=2)
-    side.transmitter._announce = lambda _: None
-    real = side.transmitter._channels
+    side.transmitter._channels._announce = lambda _: None
+    real = side.transmitter._channels.open
 
     def channels() -> Any:
         if len(side.waiting) == 3:
             side.dump.directory.replace([first, second], merged)
         return real()
 
-    side.transmitter._channels = channels  # type: ignore[method-assign]  # between read and offer
+    side.transmitter._channels.open = channels  # type: ignore[method-assign]  # between read and offer
     side.transmitter.deliver()
     assert center.starts == [3000, 1000]
     assert side.waiting == [] and side.dump.directory.moved_to_bad == []
@@ -648,7 +648,7 @@ def test_a_center_that_fails_is_not_asked_at_another_address(
     monkeypatch.setattr(side.transmitter._center, "resolve", lambda: twice)
     with pytest.raises(Retryable, match="INTERNAL: broken"):
         side.transmitter.deliver()
-    assert center.calls == 1 and side.transmitter._channel is None
+    assert center.calls == 1 and side.transmitter._channels.idle
 
 
 @pytest.mark.parametrize(("asked_ms", "seconds"), [(0, 0.0), (4_000, 6.0), (86_400_000, 45.0)])

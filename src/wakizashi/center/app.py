@@ -15,6 +15,7 @@ from wakizashi import wire
 from wakizashi.center.admission import Admission
 from wakizashi.center.backend import Backend, open_backend
 from wakizashi.center.config import CenterConfig
+from wakizashi.center.credentials import ServerCredentials
 from wakizashi.center.ingest import SERVICE_NAME, Ingest
 from wakizashi.center.metrics import Metrics
 from wakizashi.center.recovery import Recovery
@@ -166,8 +167,12 @@ def _bind(server: grpc.aio.Server, config: CenterConfig) -> None:
         f"port: can't listen on {_address(config)}; choose another port or host, "
         "or stop what uses it"
     )
+    credentials = ServerCredentials(config.tls) if config.tls else None
     try:
-        bound = server.add_insecure_port(_address(config))
+        if credentials is None:
+            bound = server.add_insecure_port(_address(config))
+        else:
+            bound = server.add_secure_port(_address(config), credentials.for_server())
     except RuntimeError as error:
         raise trouble from error
     if bound != config.port:

@@ -3,10 +3,11 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import Field, create_model, field_validator
+from pydantic import Field, create_model, field_validator, model_validator
 
+from wakizashi import tls as pem
 from wakizashi.center.backend import backend_module, backend_names
 from wakizashi.config import LogLevel, Port, Section, Size, load
 from wakizashi.model import MAX_WINDOW_RECORDS
@@ -64,6 +65,35 @@ class Limits(Section):
     recordsPerWindow: Annotated[int, Field(ge=1, le=MAX_WINDOW_RECORDS)] = MAX_WINDOW_RECORDS
 
 
+class Tls(Section):
+    """``tls``: what the center shows its probes, and whose certificates it takes from them."""
+
+    cert: Path
+    key: Path
+    clientCA: Path | None = None
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        pem.check(self.load_pair, self.load_authorities)
+        return self
+
+    def load_pair(self) -> pem.Pair:
+        """What the center shows.
+
+        Raises:
+            ValueError: it can't be used.
+        """
+        return pem.load_pair(self.cert, self.key, pem.Role.SERVER)
+
+    def load_authorities(self) -> pem.Authorities | None:
+        """Those that a probe's certificate is checked against; None if it needs none.
+
+        Raises:
+            ValueError: they can't be used.
+        """
+        return pem.load_authorities(self.clientCA, "clientCA") if self.clientCA else None
+
+
 class CenterConfig(Section):
     """``center-config.yaml``; the keys are documented in the README."""
 
@@ -75,6 +105,9 @@ class CenterConfig(Section):
     recoverInterval: Annotated[int, Field(ge=1, le=86_400)] = 30
     recoverLimit: Size = 2**30
     limits: Limits = Field(default_factory=Limits)
+    tls: Tls | None = None
+    tokensFile: Path | None = None
+    reflection: bool = False
     backendConfig: BackendConfig = Field(default_factory=BackendConfig)
 
 

@@ -13,6 +13,7 @@ from wakizashi.errors import Retryable
 from wakizashi.lifecycle import StopSignal
 from wakizashi.probe.addresses import Center
 from wakizashi.probe.capture import CaptureError, choose
+from wakizashi.probe.channel import Credentials
 from wakizashi.probe.config import ProbeConfig
 from wakizashi.probe.devices import Netlink
 from wakizashi.probe.dump import Dump
@@ -35,6 +36,7 @@ def run(config: ProbeConfig, *, wait_for_devices: bool = False) -> None:
         WakizashiError: it can't start: no privilege, no device, a directory in use.
     """
     stats = ProbeStats()
+    credentials = Credentials.of(config)
     name, engine, reasons = choose(config.capture)
     with StopSignal() as stop, Netlink() as netlink:
         dump = Dump(
@@ -55,6 +57,7 @@ def run(config: ProbeConfig, *, wait_for_devices: bool = False) -> None:
             channel_lifetime_seconds=config.channelLifetime,
             announce=probe.announce,
             stats=stats,
+            credentials=credentials,
         )
         health = _health(config, stats, dump, probe)
         if health is not None:

@@ -5,16 +5,59 @@ import re
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from wakizashi import tls as pem
 from wakizashi import wire
 from wakizashi.config import LogLevel, Port, Section, Size
 from wakizashi.probe.capture import engine_names
 from wakizashi.probe.devices import Pattern
+from wakizashi.secret_files import read_token
 
 MAX_FLOWS = 1_000_000
+
+
+class Tls(Section):
+    """``tls``: whom the probe takes for its center, and what it shows it."""
+
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+    serverName: str = ""
+
+    @field_validator("serverName")
+    @classmethod
+    def _server_name(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9._-]*|[0-9A-Fa-f:.]+", value):
+            raise ValueError("is no name of a host and no IP address; write center.example")
+        return value
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("cert and key come together; set both, or neither")
+        pem.check(self.load_authorities, self.load_pair)
+        return self
+
+    def load_authorities(self) -> pem.Authorities:
+        """Those that the center's certificate is checked against.
+
+        Raises:
+            ValueError: they can't be used.
+        """
+        return pem.load_authorities(self.ca or pem.system_roots(), "ca")
+
+    def load_pair(self) -> pem.Pair | None:
+        """What the probe shows; None for nothing.
+
+        Raises:
+            ValueError: it can't be used.
+        """
+        if self.cert is None or self.key is None:
+            return None
+        return pem.load_pair(self.cert, self.key, pem.Role.CLIENT)
 
 
 class ProbeConfig(Section):
@@ -35,6 +78,8 @@ class ProbeConfig(Section):
     ringSize: Annotated[Size, Field(ge=2**16, le=2**31)] = 32 * 2**20
     dumpLimit: Size = 2**30
     channelLifetime: Annotated[int, Field(ge=1, le=31_536_000)] = 300
+    tls: Tls | None = None
+    tokenFile: Path | None = None
 
     @field_validator("centerAddr")
     @classmethod
@@ -88,6 +133,13 @@ class ProbeConfig(Section):
                 raise ValueError(f"{key}: {text!r} {fault}")
         return value
 
+    @field_validator("tokenFile")
+    @classmethod
+    def _token(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            read_token(value)
+        return value
+
     def probe_name(self, environment: Mapping[str, str] = os.environ) -> str:
         """Who counts: ``name``, else ``$POD_NAMESPACE/$POD_NAME``, else the host's name."""
         if self.name:
@@ -96,6 +148,10 @@ class ProbeConfig(Section):
         if pod:
             return f"{environment.get('POD_NAMESPACE', 'default')}/{pod}"
         return socket.gethostname()
+
+    def server_name(self) -> str:
+        """What the center's certificate must name."""
+        return (self.tls and self.tls.serverName) or split_address(self.centerAddr)[0]
 
 
 def split_address(text: str) -> tuple[str, int]:

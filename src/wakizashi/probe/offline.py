@@ -14,6 +14,7 @@ from wakizashi.errors import Retryable, WakizashiError
 from wakizashi.model import Tally
 from wakizashi.probe.addresses import Center
 from wakizashi.probe.capture import Limits
+from wakizashi.probe.channel import Credentials
 from wakizashi.probe.config import ProbeConfig
 from wakizashi.probe.devices import ARPHRD_ETHER, Device, Netlink
 from wakizashi.probe.dump import Dump
@@ -35,6 +36,7 @@ def replay(config: ProbeConfig, path: Path) -> ProbeStats:
             of it; the windows wait in ``dumpDir/replay`` then.
     """
     stats = ProbeStats()
+    credentials = Credentials.of(config)
     name = f"{config.probe_name()}/{path.name}"
     fault = wire.name_fault(name) or wire.name_fault(path.name)
     if fault:
@@ -65,6 +67,7 @@ def replay(config: ProbeConfig, path: Path) -> ProbeStats:
             channel_lifetime_seconds=config.channelLifetime,
             announce=lambda endpoints: None,
             stats=stats,
+            credentials=credentials,
         )
         if not transmitter.deliver_with_retries():
             waiting = len(dump.directory.pending())

@@ -3,10 +3,6 @@
 One delivery is one ``Transmit`` call: opened when windows wait, closed when the
 last ack is in. Runs on a thread of its own. Nothing is lost here: a window
 leaves the dump directory on the center's word alone.
-
-The probe resolves the center's name itself and connects to one address at a
-time, and tells capture of an address before it connects to it; so the probe's
-own packets are never counted as traffic (``docs/decisions/0001``).
 """
 
 import logging
@@ -20,8 +16,9 @@ from typing import Any
 import grpc
 
 from wakizashi.errors import Retryable
-from wakizashi.probe.addresses import Address, Center
+from wakizashi.probe.addresses import Center
 from wakizashi.probe.capture import Endpoint
+from wakizashi.probe.channel import Channels, Credentials, connected
 from wakizashi.probe.dump import Dump
 from wakizashi.probe.stats import ProbeStats
 from wakizashi.telemetry import Throttle
@@ -42,14 +39,6 @@ SLOWEST_BYTES_PER_SECOND = 16 * 1024
 BACKOFF_SECONDS = (0.2, 5.0)
 SPREAD = 1 / 2
 """The part of a window's length over which a fleet spreads its deliveries (docs/scaling.md)."""
-
-CHANNEL_OPTIONS = (
-    ("grpc.enable_http_proxy", 0),
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.enable_retries", 0),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-)
 
 
 class Unsaved(Enum):
@@ -76,20 +65,23 @@ class Transmitter:
         channel_lifetime_seconds: float,
         announce: Callable[[frozenset[Endpoint]], None],
         stats: ProbeStats,
+        credentials: Credentials | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._dump, self._center, self._stats = dump, center, stats
         self._retries, self._interval = upload_retry, interval_seconds
-        self._lifetime = channel_lifetime_seconds
-        self._announce = announce
         self._clock = clock
+        self._channels = Channels(
+            center,
+            credentials or Credentials(),
+            lifetime_seconds=channel_lifetime_seconds,
+            announce=announce,
+            clock=clock,
+        )
         self._throttle = Throttle(_log, clock)
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._deadline: float | None = None
-        self._channel: grpc.Channel | None = None
-        self._channel_address = Address(b"", "")
-        self._channel_until = 0.0
         self._not_before = 0.0
         self._behind: set[Entry] = set()
         """What did not go when it was tried: the others come first, else it may hold them up."""
@@ -129,7 +121,7 @@ class Transmitter:
             self._stopping.wait(asked if asked > 0 else phase)
             self._attempt()
         self._attempt()
-        self._close_channel()
+        self._channels.close()
 
     def _attempt(self) -> None:
         """The top of the thread: whatever goes wrong, the next window is another attempt."""
@@ -219,7 +211,7 @@ class Transmitter:
             _log.error("%s", error)
             return Unsaved.OFFERED if self._offered_unsaved else Unsaved.NOT_OFFERED
         finally:
-            self._close_channel()
+            self._channels.close()
         return Unsaved.TAKEN
 
     def _send(self, batch: Sequence[tuple[Entry | None, list[bytes]]]) -> None:
@@ -229,17 +221,17 @@ class Transmitter:
         if self._deadline is not None:
             timeout = max(0.1, min(timeout, self._deadline - self._clock()))
         faults = []
-        for channel, target in self._channels():
+        for channel, target in self._channels.open():
             # gRPC takes the first message before it has a connection. Of a window that is on
             # disk that does not matter; of one that is not it has to be known.
-            if None in waiting.values() and not _connected(channel, timeout):
-                self._close_channel()
+            if None in waiting.values() and not connected(channel, timeout):
+                self._channels.close()
                 faults.append(f"{target}: no connection")
                 continue
             try:
                 trouble = self._call_once(channel, batch, timeout, waiting)
             except grpc.RpcError as error:
-                self._close_channel()
+                self._channels.close()
                 faults.append(_reason(error, target))
                 if error.code() is not grpc.StatusCode.UNAVAILABLE:
                     break
@@ -247,7 +239,7 @@ class Transmitter:
             if not waiting:
                 return
             if trouble is None:
-                self._close_channel()
+                self._channels.close()
                 trouble = f"{target} ended the call before it acknowledged all windows"
             faults.append(trouble)
             break
@@ -267,7 +259,11 @@ class Transmitter:
             response_deserializer=pb.WindowAck.FromString,
         )
         trouble = None
-        self._call = call = transmit(self._offered(batch, waiting), timeout=timeout)
+        self._call = call = transmit(
+            self._offered(batch, waiting),
+            timeout=timeout,
+            metadata=self._channels.credentials.metadata,
+        )
         try:
             for ack in call:
                 name = (ack.probe, ack.start_unix_ms)
@@ -310,50 +306,6 @@ class Transmitter:
                 waiting.pop(_identity(chunks[0]), None)
                 continue
             yield from chunks
-
-    def _channels(self) -> Any:
-        """The channel in use, or new ones: one after another to each of the center's addresses."""
-        if self._channel is not None and self._clock() < self._channel_until:
-            yield self._channel, self._channel_address.target
-            if self._channel is not None:
-                return
-        self._close_channel()
-        addresses = self._center.resolve()
-        self._announce(self._center.endpoints())
-        for address in addresses:
-            options = (*CHANNEL_OPTIONS, ("grpc.default_authority", self._center.name))
-            self._channel = grpc.insecure_channel(address.target, options=options)
-            self._channel_address = address
-            self._channel_until = self._clock() + self._lifetime * random.uniform(0.8, 1.0)
-            yield self._channel, address.target
-
-    def _close_channel(self) -> None:
-        if self._channel is not None:
-            self._channel.close()
-            self._channel = None
-            # Its last packets pass now, whatever addresses the name has by now.
-            self._center.saw(self._channel_address)
-
-
-def _connected(channel: grpc.Channel, timeout: float) -> bool:
-    """Whether a channel gets a connection at the first attempt."""
-    settled = threading.Event()
-    states: list[grpc.ChannelConnectivity] = []
-
-    def hear(state: grpc.ChannelConnectivity) -> None:
-        states.append(state)
-        if state in (
-            grpc.ChannelConnectivity.READY,
-            grpc.ChannelConnectivity.TRANSIENT_FAILURE,
-        ):
-            settled.set()
-
-    channel.subscribe(hear, try_to_connect=True)
-    try:
-        settled.wait(timeout)
-        return grpc.ChannelConnectivity.READY in states
-    finally:
-        channel.unsubscribe(hear)
 
 
 def _identity(chunk: bytes) -> tuple[str, int]:

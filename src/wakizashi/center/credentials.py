@@ -1,0 +1,89 @@
+"""What a center shows its probes, and whose certificates it takes: TLS on its port.
+
+The core asks for them before each handshake. So a new connection has the files
+of now, and one that exists goes on with those that it began with, until the
+server's ``max_connection_age``.
+"""
+
+import logging
+import threading
+
+import grpc
+
+from wakizashi.center.config import Tls
+from wakizashi.errors import ConfigError
+from wakizashi.telemetry import Throttle
+from wakizashi.tls import Authorities, ExpiryTeller, Pair, Watch
+
+_log = logging.getLogger(__name__)
+
+_Loaded = tuple[Pair, Authorities | None]
+
+
+class ServerCredentials:
+    """The files of ``tls``, read again when they change; the core's threads share it.
+
+    Raises:
+        ConfigError: the files can't be used.
+    """
+
+    def __init__(self, tls: Tls) -> None:
+        self._tls = tls
+        self._throttle = Throttle(_log)
+        self._expiry = ExpiryTeller(_log.warning)
+        self._lock = threading.Lock()
+        self._watch = Watch(tls.cert, tls.key, tls.clientCA)
+        self._watch.changed()
+        self._behind = False
+        """What is in the files can't be used."""
+        try:
+            self._loaded = self._load()
+        except ValueError as error:
+            raise ConfigError(f"tls.{error}") from error
+
+    def _load(self) -> _Loaded:
+        return self._tls.load_pair(), self._tls.load_authorities()
+
+    def for_server(self) -> grpc.ServerCredentials:
+        """For ``server.add_secure_port``."""
+        return grpc.dynamic_ssl_server_credentials(
+            _configuration(self._loaded),
+            self._fetch,  # type: ignore[arg-type] # None is what the documentation wants
+            require_client_authentication=self._tls.clientCA is not None,
+        )
+
+    def _fetch(self) -> grpc.ServerCertificateConfiguration | None:
+        """What the next handshake takes; None for what the last one took."""
+        with self._lock:
+            self.tell_expiry()
+            if not self._watch.changed() and not self._behind:
+                return None
+            try:
+                loaded = self._load()
+            except ValueError as error:
+                self._behind = True
+                self._throttle.warning(
+                    "files", f"tls.{error}; until then what was read before goes on"
+                )
+                return None
+            self._behind = False
+            self._throttle.clear("files")
+            if loaded == self._loaded:
+                return None
+            self._loaded = loaded
+            _log.info("tls: new files for new connections: %s", loaded[0].certificate)
+            return _configuration(loaded)
+
+    def tell_expiry(self) -> None:
+        """Warn, once a day, of a certificate that is about to expire."""
+        pair, authorities = self._loaded
+        self._expiry.look(f"tls.cert: {self._tls.cert}", pair.certificate)
+        for each in authorities.certificates if authorities else ():
+            self._expiry.look(f"tls.clientCA: {self._tls.clientCA}: {each.subject}", each)
+
+
+def _configuration(loaded: _Loaded) -> grpc.ServerCertificateConfiguration:
+    pair, authorities = loaded
+    return grpc.ssl_server_certificate_configuration(
+        [(pair.key, pair.chain)], root_certificates=authorities.pem if authorities else None
+    )

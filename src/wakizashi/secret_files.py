@@ -1,0 +1,81 @@
+"""Files that hold secrets, and what is wrong with how they lie about."""
+
+import os
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+MOST_BYTES = 2**20
+LEAST_TOKEN = 16
+MOST_TOKEN = 512
+
+_TOKEN = re.compile(r"[\x21-\x7e]+")
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's content.
+
+    Raises:
+        ValueError: why there is none; nothing of the content is in it.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise ValueError(
+            f"can't be read: {error.strerror}; name a file that this user can read"
+        ) from error
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"has more than {MOST_BYTES} bytes; is it the right file?")
+    return content
+
+
+def read_token(path: Path) -> str:
+    """The bearer token in a file, without the white space around it.
+
+    Raises:
+        ValueError: why there is none; nothing of it is in it.
+    """
+    token = read_bytes(path).decode("ascii", "replace").strip()
+    if fault := token_fault(token):
+        raise ValueError(f"holds no token: it {fault}")
+    return token
+
+
+def token_fault(token: str) -> str | None:
+    """Why ``token`` can't be one, with a remedy; None if it can."""
+    remedy = "make one with: openssl rand -hex 32"
+    if token and not _TOKEN.fullmatch(token):
+        return f"has white space, or characters that are not ASCII; {remedy}"
+    if not LEAST_TOKEN <= len(token) <= MOST_TOKEN:
+        return (
+            f"has {len(token)} characters, and {LEAST_TOKEN} to {MOST_TOKEN} are wanted; {remedy}"
+        )
+    return None
+
+
+def exposed(files: Sequence[tuple[str, Path | None]]) -> Iterator[str]:
+    """What can be read by others than this process, a warning each.
+
+    Readable by a group is a fault only where this process is not in it: a secret
+    that Kubernetes mounts belongs to the group ``fsGroup``, and so does the process.
+
+    Args:
+        files: configuration keys and their files.
+    """
+    groups = {os.getegid(), *os.getgroups()}
+    for key, path in files:
+        if path is None:
+            continue
+        try:
+            found = path.stat()
+        except OSError:  # whoever reads it says so
+            continue
+        mode = stat.S_IMODE(found.st_mode)
+        foreign_group = mode & stat.S_IRGRP and found.st_gid not in groups
+        if mode & stat.S_IROTH or foreign_group:
+            yield (
+                f"{key}: {path} can be read by others than this user (mode {mode:04o}); "
+                f"chmod 600 {path} (of a secret in Kubernetes: defaultMode: 0440, and fsGroup)"
+            )

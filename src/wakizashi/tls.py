@@ -1,0 +1,278 @@
+"""Certificates and keys in PEM files: read, checked, and read again when they change.
+
+They are checked with the standard library alone. A pair of certificate and key
+makes a handshake with itself, in memory: whatever a peer would find wrong with
+it comes out, and what the certificate says of itself too. What is read is what
+is checked is what is used: a file that changes in between makes no difference.
+"""
+
+import os
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from pathlib import Path
+from typing import Any
+
+from wakizashi.secret_files import read_bytes
+
+WARN_DAYS = 14
+"""A certificate that ends within these is told of."""
+
+_DAY = 86_400
+_NO_CHECK_TIME = 0x200000
+"""X509_V_FLAG_NO_CHECK_TIME of OpenSSL: of a certificate that has expired we want to know when."""
+
+_SYSTEM_ROOTS = (
+    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Alpine
+    "/etc/pki/tls/certs/ca-bundle.crt",  # Fedora
+    "/etc/ssl/ca-bundle.pem",  # openSUSE
+    "/etc/ssl/cert.pem",
+)
+
+
+class Role(Enum):
+    """On which side of a connection a certificate is shown."""
+
+    SERVER = auto()
+    CLIENT = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What a certificate says of itself; times are seconds since 1970."""
+
+    subject: str
+    issuer: str
+    not_before: float
+    not_after: float
+
+    def trouble(self, now: float) -> str | None:
+        """What is wrong with its time, or soon will be; None if nothing is."""
+        if now < self.not_before:
+            return f"is not valid before {_date(self.not_before)}; is this host's clock right?"
+        if now >= self.not_after:
+            return f"expired on {_date(self.not_after)}; put a new one in its place"
+        days = (self.not_after - now) / _DAY
+        if days < WARN_DAYS:
+            return f"expires in {days:.0f} days, on {_date(self.not_after)}; renew it"
+        return None
+
+    def __str__(self) -> str:
+        return f"{self.subject}, issued by {self.issuer}, valid until {_date(self.not_after)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A certificate, with those between it and its authority, and its key; PEM."""
+
+    chain: bytes
+    key: bytes = field(repr=False)
+    certificate: Certificate
+
+
+@dataclass(frozen=True, slots=True)
+class Authorities:
+    """Certificates that others are checked against; PEM."""
+
+    pem: bytes
+    certificates: tuple[Certificate, ...]
+
+
+def load_pair(cert: Path, key: Path, role: Role) -> Pair:
+    """Read a certificate and its key.
+
+    Raises:
+        ValueError: why they can't be used; names key and file.
+    """
+    chain, secret = _read(cert, "cert"), _read(key, "key")
+    with _as_file(chain) as chain_file, _as_file(secret) as key_file:
+        server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        for context in (server, client):
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        try:
+            for context in (server, client):
+                context.load_cert_chain(chain_file, key_file, password=_refuse_password)
+        except ssl.SSLError as error:
+            raise ValueError(_pair_fault(cert, key, chain, secret, error)) from error
+        judge = server if role is Role.CLIENT else client
+        judge.load_verify_locations(chain_file)
+    judge.verify_mode = ssl.CERT_REQUIRED
+    # The certificate itself is trusted, whoever issued it: the peer knows whom it trusts.
+    judge.verify_flags = ssl.VerifyFlags(
+        judge.verify_flags | ssl.VERIFY_X509_PARTIAL_CHAIN | _NO_CHECK_TIME
+    )
+    try:
+        seen = _handshake(server, client, role)
+    except ssl.SSLError as error:
+        reason = getattr(error, "verify_message", "") or error.reason
+        peers = "probes" if role is Role.SERVER else "centers"
+        raise ValueError(
+            f"cert: {cert} is no certificate that {peers} take: {reason}; "
+            f"issue one for {'servers' if role is Role.SERVER else 'clients'}"
+        ) from error
+    return Pair(chain, secret, _certificate(seen))
+
+
+def load_authorities(path: Path, key: str) -> Authorities:
+    """Read certificates of authorities; ``key`` is the configuration key, for messages.
+
+    Raises:
+        ValueError: why they can't be used; names key and file.
+    """
+    pem = _read(path, key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(cadata=pem.decode("ascii", "replace"))
+    except (ssl.SSLError, ValueError) as error:
+        raise ValueError(
+            f"{key}: {path} holds no certificate in PEM (-----BEGIN CERTIFICATE-----), "
+            "or a damaged one; put the authority's certificate there"
+        ) from error
+    return Authorities(pem, tuple(map(_certificate, context.get_ca_certs())))
+
+
+def check(*loads: Callable[[], object]) -> None:
+    """Call each, and tell all that is wrong at once.
+
+    Raises:
+        ValueError: the faults of those that failed.
+    """
+    faults = []
+    for load in loads:
+        try:
+            load()
+        except ValueError as error:
+            faults.append(str(error))
+    if faults:
+        raise ValueError("; ".join(faults))
+
+
+def system_roots(paths: tuple[str, ...] = _SYSTEM_ROOTS) -> Path:
+    """Where this host keeps the certificates of the authorities it trusts.
+
+    Raises:
+        ValueError: there are none.
+    """
+    places = (os.environ.get("SSL_CERT_FILE"), ssl.get_default_verify_paths().cafile, *paths)
+    for place in places:
+        if place and os.path.isfile(place):
+            return Path(place)
+    raise ValueError(
+        "ca: is not set, and this host has no certificates of authorities; "
+        "set tls.ca, or install the package ca-certificates"
+    )
+
+
+class Watch:
+    """Whether files changed since they were looked at last. Threads may not share it."""
+
+    def __init__(self, *paths: Path | None) -> None:
+        self._paths = [path for path in paths if path is not None]
+        self._seen: list[tuple[int, int, int] | None] = []
+
+    def changed(self) -> bool:
+        """Whether any is another than at the last call; true at the first."""
+        now = [_stamp(path) for path in self._paths]
+        if now == self._seen:
+            return False
+        self._seen = now
+        return True
+
+
+class ExpiryTeller:
+    """Says once a day what is wrong with the time of a certificate, or soon will be."""
+
+    def __init__(self, tell: Callable[[str], None], clock: Callable[[], float] = time.time) -> None:
+        self._tell, self._clock = tell, clock
+        self._told: dict[str, tuple[int, float]] = {}
+
+    def look(self, what: str, certificate: Certificate) -> None:
+        """``what`` is the key and file of the certificate."""
+        now = self._clock()
+        trouble = certificate.trouble(now)
+        told = (int(now // _DAY), certificate.not_after)
+        if trouble is not None and self._told.get(what) != told:
+            self._told[what] = told
+            self._tell(f"{what}: the certificate {certificate.subject} {trouble}")
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    # The time of the inode: a new mode or owner may make a file readable that was not.
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_ctime_ns
+
+
+def _read(path: Path, key: str) -> bytes:
+    try:
+        return read_bytes(path)
+    except ValueError as error:
+        raise ValueError(f"{key}: {path} {error}") from error
+
+
+def _refuse_password() -> str:
+    raise ValueError("encrypted")
+
+
+@contextmanager
+def _as_file(content: bytes) -> Iterator[str]:
+    """A file in memory: OpenSSL takes no key from memory, and the one on disk may have changed."""
+    descriptor = os.memfd_create("pem")
+    try:
+        os.write(descriptor, content)
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
+
+
+def _pair_fault(cert: Path, key: Path, chain: bytes, secret: bytes, error: ssl.SSLError) -> str:
+    if b"-----BEGIN CERTIFICATE-----" not in chain:
+        return f"cert: {cert} holds no certificate in PEM (-----BEGIN CERTIFICATE-----)"
+    if b"PRIVATE KEY-----" not in secret:
+        return f"key: {key} holds no private key in PEM (-----BEGIN PRIVATE KEY-----)"
+    if error.reason == "KEY_VALUES_MISMATCH":
+        return f"key: {key} is not the key of the certificate in {cert}; put the two that belong together"
+    return f"cert, key: {cert} and {key} can't be used: {error.reason or 'damaged'}"
+
+
+def _handshake(server: ssl.SSLContext, client: ssl.SSLContext, role: Role) -> dict[str, Any]:
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    sides = {
+        Role.CLIENT: client.wrap_bio(to_client, to_server),
+        Role.SERVER: server.wrap_bio(to_server, to_client, server_side=True),
+    }
+    open_sides = list(sides.values())
+    while open_sides:
+        for side in list(open_sides):
+            try:
+                side.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+            open_sides.remove(side)
+    other = sides[Role.SERVER if role is Role.CLIENT else Role.CLIENT]
+    return dict(other.getpeercert() or {})
+
+
+def _certificate(seen: Any) -> Certificate:
+    return Certificate(
+        subject=_name(seen["subject"]),
+        issuer=_name(seen["issuer"]),
+        not_before=ssl.cert_time_to_seconds(seen["notBefore"]),
+        not_after=ssl.cert_time_to_seconds(seen["notAfter"]),
+    )
+
+
+def _name(parts: Any) -> str:
+    texts = {key: value for part in parts for key, value in part}
+    return f"CN={texts['commonName']}" if "commonName" in texts else repr(texts)
+
+
+def _date(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
