@@ -12,12 +12,12 @@ import pytest
 
 from tests.namespaces import DEADLINE_SECONDS, ip, pair, wait
 from wakizashi.model import Tally
+from wakizashi.pattern import Pattern
 from wakizashi.probe.devices import (
     ARPHRD_ETHER,
     ARPHRD_LOOPBACK,
     Device,
     Netlink,
-    Pattern,
     is_local,
     select,
 )

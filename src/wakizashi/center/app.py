@@ -16,11 +16,13 @@ from wakizashi.center.admission import Admission
 from wakizashi.center.backend import Backend, open_backend
 from wakizashi.center.config import CenterConfig
 from wakizashi.center.credentials import ServerCredentials
+from wakizashi.center.identity import Anyone, ByCertificate, ByToken, Identity
 from wakizashi.center.ingest import SERVICE_NAME, Ingest
 from wakizashi.center.metrics import Metrics
 from wakizashi.center.recovery import Recovery
 from wakizashi.center.series import SeriesWatch
 from wakizashi.center.store import Store
+from wakizashi.center.tokens import TokensFile
 from wakizashi.errors import WakizashiError
 from wakizashi.lifecycle import STOP_SIGNALS, leave_at_once
 from wakizashi.telemetry import HealthServer
@@ -79,7 +81,7 @@ async def _serve(
 ) -> None:
     metrics = Metrics(recovery)
     store = Store(backend, recovery, metrics, interval_seconds=config.recoverInterval)
-    ingest = Ingest(store.submit, Admission(config.limits, metrics), metrics)
+    ingest = Ingest(store.submit, Admission(config.limits, metrics), metrics, _identity(config))
     states = health.aio.HealthServicer()
     server = grpc.aio.server(options=_OPTIONS)
     server.add_generic_rpc_handlers((ingest.handler(),))
@@ -155,6 +157,14 @@ def _open_recovery(config: CenterConfig) -> Recovery | None:
     recovery = Recovery(Path(config.recoverDir), limit_bytes=config.recoverLimit)
     recovery.open()
     return recovery
+
+
+def _identity(config: CenterConfig) -> Identity:
+    if config.tokensFile is not None:
+        return ByToken(TokensFile(config.tokensFile))
+    if config.tls is not None and config.tls.clientCA is not None:
+        return ByCertificate()
+    return Anyone()
 
 
 def _address(config: CenterConfig) -> str:

@@ -1,5 +1,6 @@
 """The configuration of a center. Every key, its default, and what it means."""
 
+import importlib.util
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from pydantic import Field, create_model, field_validator, model_validator
 
 from wakizashi import tls as pem
 from wakizashi.center.backend import backend_module, backend_names
+from wakizashi.center.tokens import load_tokens
 from wakizashi.config import LogLevel, Port, Section, Size, load
 from wakizashi.model import MAX_WINDOW_RECORDS
 
@@ -109,6 +111,22 @@ class CenterConfig(Section):
     tokensFile: Path | None = None
     reflection: bool = False
     backendConfig: BackendConfig = Field(default_factory=BackendConfig)
+
+    @field_validator("tokensFile")
+    @classmethod
+    def _tokens(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            load_tokens(value)
+        return value
+
+    @field_validator("reflection")
+    @classmethod
+    def _reflection(cls, value: bool) -> bool:
+        if value and importlib.util.find_spec("grpc_reflection") is None:
+            raise ValueError(
+                "needs the package grpcio-reflection; pip install 'wakizashi[reflection]'"
+            )
+        return value
 
 
 class _Standalone(CenterConfig):

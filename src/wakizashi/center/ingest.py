@@ -11,11 +11,13 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import unquote
 
 import grpc
 
 from wakizashi import wire
 from wakizashi.center.admission import Admission
+from wakizashi.center.identity import Anyone, Caller, Identity, Unauthenticated
 from wakizashi.center.metrics import Metrics
 from wakizashi.center.store import Outcome, Status
 from wakizashi.model import Window
@@ -24,6 +26,9 @@ from wakizashi.v1 import traffic_pb2 as pb
 
 STOP_SECONDS = 1.0
 """How long a call is still read, and refused, once its last submitted window has its ack."""
+
+FORBIDDEN_RETRY_MS = 30_000
+"""After which a window comes again whose name its probe may not use."""
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["TrafficCenter"]
 SERVICE_NAME = _SERVICE.full_name
@@ -43,8 +48,15 @@ Context = Any
 class Ingest:
     """The handler of ``Transmit``; belongs to one event loop."""
 
-    def __init__(self, submit: Submit, admission: Admission, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        submit: Submit,
+        admission: Admission,
+        metrics: Metrics,
+        identity: Identity | None = None,
+    ) -> None:
         self._submit = submit
+        self._identity = identity or Anyone()
         self.admission = admission
         self._metrics = metrics
         self._stopping = False
@@ -69,7 +81,15 @@ class Ingest:
                 stop.set_result(None)
 
     async def _transmit(self, _: object, context: Context) -> None:
-        call = _Call(self, context, self.admission.begin_call())
+        try:
+            caller = await self._identity.caller(context)
+        except Unauthenticated as error:
+            self._metrics.refused.labels("token").inc()
+            peer = unquote(context.peer())
+            # By host: the port is another one each time.
+            self._throttle.warning(f"token {peer.rpartition(':')[0]}", f"{peer}: refused: {error}")
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
+        call = _Call(self, context, caller, self.admission.begin_call())
         reader = asyncio.create_task(call.read_all())
         stop = asyncio.get_running_loop().create_future()
         self._stops.add(stop)
@@ -105,6 +125,13 @@ class Ingest:
         self._throttle.warning("limit", f"{reason}; {name[0]} is to deliver again")
         return Outcome(Status.RETRY, reason, self.admission.retry_delay_ms())
 
+    def forbidden(self, peer: str, name: tuple[str, int], reason: str) -> Outcome:
+        """Count and log a window that is not its caller's to write; an operator can mend that."""
+        self._metrics.windows.labels("retry").inc()
+        self._metrics.refused.labels("name").inc()
+        self._throttle.warning(f"name {name[0]}", f"{unquote(peer)}: refused: {reason}")
+        return Outcome(Status.RETRY, reason, FORBIDDEN_RETRY_MS)
+
     def refused(self, peer: str, name: tuple[str, int], reason: str) -> Outcome:
         """Count and log a window that breaks the contract."""
         self._metrics.windows.labels("rejected").inc()
@@ -120,17 +147,25 @@ class _OverLimit(Exception):
     """A window met a limit; ``str()`` says which."""
 
 
+class _Forbidden(Exception):
+    """A window's probe name is not the caller's; ``str()`` says why."""
+
+
 class _Call:
     """One ``Transmit`` call: reads windows, writes acks as they come.
 
     Args:
+        caller: who makes it.
         closed: why none of its windows can be taken; None if they can.
     """
 
-    def __init__(self, ingest: Ingest, context: Context, closed: str | None) -> None:
+    def __init__(
+        self, ingest: Ingest, context: Context, caller: Caller, closed: str | None
+    ) -> None:
         self._ingest = ingest
         self._admission = ingest.admission
         self._context = context
+        self._caller = caller
         self._closed = closed
         self._sending = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -152,6 +187,7 @@ class _Call:
                 name = assembly.read(data)
                 if assembly.begins:
                     over = None
+                    await self._check_name(name[0])
                     await self._enter(name[0], assembly.expected)
                 self._grow(assembly.came)
                 outcome = await self._take(assembly)
@@ -168,6 +204,11 @@ class _Call:
                 self._give_back()
                 over = name
                 await self._send(name, self._ingest.postponed(name, str(limit)))
+            except _Forbidden as fault:
+                assembly.drop()
+                over = name
+                peer = self._context.peer()
+                await self._send(name, self._ingest.forbidden(peer, name, str(fault)))
             else:
                 if outcome is not None and self._room is not None:
                     task = asyncio.create_task(self._deliver(name, outcome, self._room))
@@ -183,6 +224,10 @@ class _Call:
         except (grpc.RpcError, asyncio.InvalidStateError, grpc.aio.BaseError):
             return None
         return None if data is grpc.aio.EOF else bytes(data)
+
+    async def _check_name(self, probe: str) -> None:
+        if fault := await self._caller.fault(probe):
+            raise _Forbidden(fault)
 
     async def _enter(self, probe: str, size: int) -> None:
         """Take room; while windows of this call have some, it is not read further for lack of it."""

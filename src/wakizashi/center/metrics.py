@@ -7,6 +7,7 @@ from wakizashi.version import build_info
 
 STATUSES = ("stored", "recovered", "retry", "rejected")
 LIMITS = ("bytesInFlight", "calls", "windowsPerProbe", "recordsPerWindow")
+REFUSALS = ("token", "name")
 OUTCOMES = ("ok", "retryable", "permanent")
 
 
@@ -29,6 +30,12 @@ class Metrics:
             "wakizashi_center_limits_met",
             "Windows that were told to come again, and calls, by the limit that they met.",
             ["limit"],
+            registry=registry,
+        )
+        self.refused = Counter(
+            "wakizashi_center_refused",
+            "Refused for who sent it: calls by their token, windows by their probe name.",
+            ["reason"],
             registry=registry,
         )
         self.bytes_in_flight = Gauge(
@@ -95,6 +102,8 @@ class Metrics:
             self.windows.labels(status)
         for limit in LIMITS:
             self.limits.labels(limit)
+        for reason in REFUSALS:
+            self.refused.labels(reason)
         for outcome in OUTCOMES:
             self.writes.labels(outcome)
 

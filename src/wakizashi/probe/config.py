@@ -12,8 +12,8 @@ from pydantic import Field, field_validator, model_validator
 from wakizashi import tls as pem
 from wakizashi import wire
 from wakizashi.config import LogLevel, Port, Section, Size
+from wakizashi.pattern import Pattern
 from wakizashi.probe.capture import engine_names
-from wakizashi.probe.devices import Pattern
 from wakizashi.secret_files import read_token
 
 MAX_FLOWS = 1_000_000

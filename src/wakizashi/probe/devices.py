@@ -7,7 +7,6 @@ file under /sys could give.
 
 import errno
 import os
-import re
 import socket
 import struct
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Self
 
 from wakizashi.errors import WakizashiError
 from wakizashi.model import Tally
+from wakizashi.pattern import Pattern
 
 ARPHRD_ETHER = 1
 ARPHRD_LOOPBACK = 772
@@ -82,18 +82,6 @@ class Snapshot:
 def is_local(address: bytes, addresses: frozenset[bytes] | set[bytes]) -> bool:
     """Whether an address is one of this host's; all of 127.0.0.0/8 is (RFC 1122, 3.2.1.3)."""
     return address in addresses or (len(address) == 4 and address[0] == 127)
-
-
-class Pattern:
-    """One entry of ``networkDevs``: a name, or a regular expression for the whole name."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self._expression = re.compile(text)
-
-    def matches(self, name: str) -> bool:
-        """Whether it means the device ``name``."""
-        return name == self.text or self._expression.fullmatch(name) is not None
 
 
 def select(devices: Mapping[int, Device], patterns: Sequence[Pattern]) -> dict[int, Device]:

@@ -19,9 +19,10 @@ from typing import Protocol
 from wakizashi.errors import Retryable
 from wakizashi.lifecycle import StopSignal
 from wakizashi.model import Tally, Window
+from wakizashi.pattern import Pattern
 from wakizashi.probe.capture import CaptureError, Endpoint, Engine, Limits, Tap
 from wakizashi.probe.config import ProbeConfig
-from wakizashi.probe.devices import Device, Netlink, Pattern, Snapshot, select
+from wakizashi.probe.devices import Device, Netlink, Snapshot, select
 from wakizashi.probe.dump import Dump
 from wakizashi.probe.stats import ProbeStats
 from wakizashi.probe.window import Moment, WindowBuilder, WindowClock
