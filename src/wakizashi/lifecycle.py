@@ -45,7 +45,7 @@ def guard(program: str, main: Callable[[], None]) -> NoReturn:
 
 def leave_at_once() -> NoReturn:
     """What a second signal does."""
-    os.write(2, b"second signal: leaving at once\n")
+    os.write(sys.stderr.fileno(), b"second signal: leaving at once\n")
     os._exit(EXIT_RUNTIME)
 
 

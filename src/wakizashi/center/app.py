@@ -16,6 +16,7 @@ from wakizashi.center.admission import Admission
 from wakizashi.center.backend import Backend, open_backend
 from wakizashi.center.config import CenterConfig
 from wakizashi.center.credentials import ServerCredentials
+from wakizashi.center.handshakes import HandshakeLog
 from wakizashi.center.identity import Anyone, ByCertificate, ByToken, Identity
 from wakizashi.center.ingest import SERVICE_NAME, Ingest
 from wakizashi.center.metrics import Metrics
@@ -80,6 +81,18 @@ async def _serve(
     config: CenterConfig, backend: Backend, recovery: Recovery | None, stop: asyncio.Event
 ) -> None:
     metrics = Metrics(recovery)
+    with HandshakeLog(metrics) if config.tls else contextlib.nullcontext():
+        await _listen(config, backend, recovery, metrics, stop)
+    _log.info("stopped")
+
+
+async def _listen(
+    config: CenterConfig,
+    backend: Backend,
+    recovery: Recovery | None,
+    metrics: Metrics,
+    stop: asyncio.Event,
+) -> None:
     store = Store(backend, recovery, metrics, interval_seconds=config.recoverInterval)
     ingest = Ingest(store.submit, Admission(config.limits, metrics), metrics, _identity(config))
     states = health.aio.HealthServicer()
@@ -123,7 +136,6 @@ async def _serve(
         counting.cancel()
     finally:
         await asyncio.to_thread(http.close)
-    _log.info("stopped")
 
 
 def _stop_event() -> asyncio.Event:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from wakizashi.center import handshakes
 from wakizashi.center.config import load_center
 from wakizashi.lifecycle import guard
 from wakizashi.telemetry import setup_logging
@@ -42,7 +43,10 @@ def command(path: Path | None, check: bool, overrides: tuple[str, ...]) -> None:
             return
         setup_logging(config.logLev, "center")
         # The core writes to standard error on its own; before grpc is imported only.
-        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+        if config.tls is None:
+            os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+        elif "GRPC_VERBOSITY" not in os.environ:
+            os.environ.update(handshakes.ENVIRONMENT)
         from wakizashi.center.app import run
 
         asyncio.run(run(config))

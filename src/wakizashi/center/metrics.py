@@ -7,7 +7,7 @@ from wakizashi.version import build_info
 
 STATUSES = ("stored", "recovered", "retry", "rejected")
 LIMITS = ("bytesInFlight", "calls", "windowsPerProbe", "recordsPerWindow")
-REFUSALS = ("token", "name")
+REFUSALS = ("handshake", "token", "name")
 OUTCOMES = ("ok", "retryable", "permanent")
 
 
@@ -34,7 +34,8 @@ class Metrics:
         )
         self.refused = Counter(
             "wakizashi_center_refused",
-            "Refused for who sent it: calls by their token, windows by their probe name.",
+            "Refused for who sent it: connections by their TLS handshake, calls by their token, "
+            "windows by their probe name.",
             ["reason"],
             registry=registry,
         )

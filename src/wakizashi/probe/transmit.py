@@ -20,6 +20,7 @@ from wakizashi.probe.addresses import Center
 from wakizashi.probe.capture import Endpoint
 from wakizashi.probe.channel import Channels, Credentials, connected
 from wakizashi.probe.dump import Dump
+from wakizashi.probe.refusals import explain
 from wakizashi.probe.stats import ProbeStats
 from wakizashi.telemetry import Throttle
 from wakizashi.v1 import traffic_pb2 as pb
@@ -145,6 +146,8 @@ class Transmitter:
                     "delivery",
                     f"{error}; {waiting} windows wait in {self._dump.directory.path}",
                 )
+                if error.delay_seconds:  # refused: an operator has to do something first
+                    break
                 if self._not_before > self._clock() and not self._stopping.is_set():
                     break
                 if attempt < self._retries:
@@ -221,6 +224,7 @@ class Transmitter:
         if self._deadline is not None:
             timeout = max(0.1, min(timeout, self._deadline - self._clock()))
         faults = []
+        refused = False
         for channel, target in self._channels.open():
             # gRPC takes the first message before it has a connection. Of a window that is on
             # disk that does not matter; of one that is not it has to be known.
@@ -232,7 +236,10 @@ class Transmitter:
                 trouble = self._call_once(channel, batch, timeout, waiting)
             except grpc.RpcError as error:
                 self._channels.close()
-                faults.append(_reason(error, target))
+                fault, refused = explain(error, target, self._channels.credentials)
+                faults.append(fault)
+                if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+                    self._offered_unsaved = False  # it takes nothing of such a call
                 if error.code() is not grpc.StatusCode.UNAVAILABLE:
                     break
                 continue
@@ -243,7 +250,10 @@ class Transmitter:
                 trouble = f"{target} ended the call before it acknowledged all windows"
             faults.append(trouble)
             break
-        raise Retryable(f"centerAddr: {self._center.name}: not delivered: {'; '.join(faults)}")
+        raise Retryable(
+            f"centerAddr: {self._center.name}: not delivered: {'; '.join(faults)}",
+            delay_seconds=self._interval if refused else 0.0,
+        )
 
     def _call_once(
         self,
@@ -311,13 +321,3 @@ class Transmitter:
 def _identity(chunk: bytes) -> tuple[str, int]:
     head = pb.WindowChunk.FromString(chunk)
     return head.probe, head.start_unix_ms
-
-
-def _reason(error: Any, target: str) -> str:
-    """One line of what gRPC says of a failed call."""
-    code, details = error.code(), " ".join(str(error.details()).split())
-    if "Connection refused" in details:
-        return f"{target}: connection refused; is the center running there?"
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return f"{target}: no answer in time"
-    return f"{target}: {code.name}: {details[:300]}"
