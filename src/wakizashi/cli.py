@@ -45,6 +45,7 @@ def query(path: Path | None, last: str, by: str, form: str, overrides: tuple[str
         from wakizashi import query as reader
 
         fields = tuple(name for name in by.replace(" ", "").split(",") if name)
+        _refuse_listed_secrets(overrides)
         rows = reader.query(path, last=last, by=fields, overrides=overrides)
         reader.write(rows, fields, form)
 
@@ -72,6 +73,7 @@ def audit(path: Path | None, last: str, form: str, overrides: tuple[str, ...]) -
         from wakizashi.audit import reading
         from wakizashi.audit.report import verdict
 
+        _refuse_listed_secrets(overrides)
         report, backend = reading.audit(path, last=last, overrides=overrides)
         reading.write(report, backend, form)
         if not report.adds_up:
@@ -100,6 +102,13 @@ def demo(seconds: float | None, backend: str) -> None:
         run(seconds, backend)
 
     guard("wakizashi", work)
+
+
+def _refuse_listed_secrets(overrides: tuple[str, ...]) -> None:
+    from wakizashi.center.config import CenterConfig
+    from wakizashi.config import refuse_listed_secrets
+
+    refuse_listed_secrets(CenterConfig, overrides)
 
 
 def main() -> None:

@@ -12,11 +12,10 @@ but that of a secret is taken as it is: a password may well hold `` #`` or be a 
 import difflib
 import os
 import re
-import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Self, TypeVar
 
 import yaml
 from pydantic import (
@@ -31,6 +30,13 @@ from pydantic import (
 )
 
 from wakizashi import yaml_text
+from wakizashi.config_secrets import (
+    named_secret,
+    secret_keys,
+    section_of,
+    takes_secret,
+    without_quoted,
+)
 from wakizashi.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "WAKIZASHI_"
@@ -175,6 +181,7 @@ def load(
         key, separator, text = override.partition("=")
         if not separator:
             shown = override if len(override) <= _SHOWN else f"{override[:_SHOWN]}…"
+            shown = "…" if named_secret((shown,)) else shown
             faults.append(f"--set {shown}: has no '='; write --set KEY=VALUE")
             continue
         _put(model, data, tuple(key.split(".")), text, _Source("--set"), sources, faults)
@@ -210,16 +217,50 @@ def _read(path: Path, sources: dict[_Keys, _Source], faults: list[str]) -> dict[
         mark = error.problem_mark
         where = f":{mark.line + 1}" if mark else ""
         raise ConfigError(
-            f"{path}{where}: is not YAML: {error.problem or error.context}"
+            f"{path}{where}: is not YAML: {without_quoted(str(error.problem or error.context))}"
         ) from error
     except yaml_text.NO_YAML as error:
         reason = " ".join(str(error).split())  # of a forbidden character it has two lines
-        raise ConfigError(f"{path}: is not YAML: {reason}") from error
+        raise ConfigError(f"{path}: is not YAML: {without_quoted(reason)}") from error
     if data is None:
         return {}
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: holds no 'key: value' lines at its top level")
     return data
+
+
+def refuse_listed_secrets(model: type[BaseModel], flags: Sequence[str]) -> None:
+    """For command lines: no ``KEY=VALUE`` flag may hold a secret.
+
+    Raises:
+        ConfigError: one does; whoever lists the processes of this host sees it.
+    """
+    names = {".".join(keys): name for name, keys in variables(model).items()}
+    faults = []
+    for flag in flags:
+        key, _, text = flag.partition("=")
+        try:
+            value = yaml_text.parse(text)
+        except yaml_text.NO_YAML:
+            value = text
+        *above, last = key.split(".")
+        for secret in secret_keys(model, {last: value}, tuple(above)):
+            instead = f" or in the environment as {names[secret]}" if secret in names else ""
+            faults.append(
+                f"--set {secret}: a secret here is shown in every list of processes; "
+                f"set it in the file{instead}, a password also as passwordFile"
+            )
+    if faults:
+        raise ConfigError("\n".join(map(_printable, faults)))
+
+
+def file_secrets(model: type[BaseModel], path: Path) -> list[str]:
+    """The keys of secrets that stand in a configuration file itself.
+
+    Raises:
+        ConfigError: it can't be read.
+    """
+    return secret_keys(model, _read(path, {}, []))
 
 
 def _mark(
@@ -262,38 +303,13 @@ def variables(model: type[BaseModel], prefix: _Keys = ()) -> dict[str, _Keys]:
     found: dict[str, _Keys] = {}
     for key, field in model.model_fields.items():
         keys = (*prefix, key)
-        section = _section(field.annotation)
+        section = section_of(field.annotation)
         if section is not None:
             found |= variables(section, keys)
         else:
             snake = (re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", part).upper() for part in keys)
             found[ENVIRONMENT_PREFIX + "__".join(snake)] = keys
     return found
-
-
-def _section(annotation: Any) -> type[Section] | None:
-    """The section class in an annotation such as ``S`` or ``S | None``."""
-    options = (
-        get_args(annotation)
-        if get_origin(annotation) in (Union, types.UnionType)
-        else (annotation,)
-    )
-    for option in options:
-        if isinstance(option, type) and issubclass(option, Section):
-            return option
-    return None
-
-
-def _takes_secret(model: type[BaseModel], keys: _Keys) -> bool:
-    """Whether the key's value is a SecretStr."""
-    if not keys:
-        return False
-    section: type[BaseModel] | None = model
-    for key in keys[:-1]:
-        field = section.model_fields.get(key) if section else None
-        section = _section(field.annotation) if field else None
-    field = section.model_fields.get(keys[-1]) if section else None
-    return field is not None and SecretStr in (field.annotation, *get_args(field.annotation))
 
 
 def _put(
@@ -306,7 +322,7 @@ def _put(
     faults: list[str],
 ) -> None:
     try:
-        value = text if _takes_secret(model, keys) else yaml_text.parse(text)
+        value = text if takes_secret(model, keys) else yaml_text.parse(text)
     except yaml_text.NO_YAML:
         value = text
     target = data
@@ -348,7 +364,7 @@ def _faults(
                 where = sources[below[0]].text
         label = _label(keys)
         value = fault.get("input")
-        hidden = _secret(keys) or _takes_secret(model, keys)
+        hidden = named_secret(keys) or takes_secret(model, keys)
         shown = "" if isinstance(value, dict | list | Section) or hidden else _shown(value)
         kind, context = fault["type"], fault.get("ctx", {})
         if kind == "extra_forbidden":
@@ -389,10 +405,6 @@ def _internal(part: str) -> bool:
     return "[" in part or part in {"str", "int", "bool", "float", "dict", "list"}
 
 
-def _secret(keys: _Keys) -> bool:
-    return bool(keys) and re.search(r"password|token|secret", keys[-1], re.IGNORECASE) is not None
-
-
 def _label(keys: _Keys) -> str:
     """A key as messages have it; whatever a file or a flag has for one."""
     parts = (key if len(key) <= _SHOWN // 4 else f"{key[: _SHOWN // 4]}…" for key in keys[:8])
@@ -416,7 +428,7 @@ def _suggestion(keys: _Keys, model: type[BaseModel]) -> str:
     section: type[BaseModel] | None = model
     for key in keys[:-1]:
         field = section.model_fields.get(key) if section else None
-        section = _section(field.annotation) if field else None
+        section = section_of(field.annotation) if field else None
     known = list(section.model_fields) if section else []
     folded = {name.lower(): name for name in known}
     close = difflib.get_close_matches(keys[-1].lower(), folded, n=1, cutoff=0.6)

@@ -9,7 +9,7 @@ is checked is what is used: a file that changes in between makes no difference.
 import os
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -152,6 +152,17 @@ def check(*loads: Callable[[], object]) -> None:
         raise ValueError("; ".join(faults))
 
 
+Named = Sequence[tuple[str, Certificate]]
+"""Certificates behind the configuration key and the file of each."""
+
+
+def expiring(certificates: Named, now: float) -> Iterator[str]:
+    """A warning for each that is not valid now, or will not be for long."""
+    for what, certificate in certificates:
+        if trouble := certificate.trouble(now):
+            yield f"{what}: the certificate {certificate.subject} {trouble}"
+
+
 def system_roots(paths: tuple[str, ...] = _SYSTEM_ROOTS) -> Path:
     """Where this host keeps the certificates of the authorities it trusts.
 
@@ -185,20 +196,34 @@ class Watch:
 
 
 class ExpiryTeller:
-    """Says once a day what is wrong with the time of a certificate, or soon will be."""
+    """Says once a day of certificates that they are not valid, or will not be for long.
 
-    def __init__(self, tell: Callable[[str], None], clock: Callable[[], float] = time.time) -> None:
+    Args:
+        certificates: those of the start, which tells of them itself.
+        tell: hears it.
+        clock: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        certificates: Named,
+        tell: Callable[[str], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._tell, self._clock = tell, clock
-        self._told: dict[str, tuple[int, float]] = {}
+        self._seen: Named = certificates
+        self._day = self._today()
 
-    def look(self, what: str, certificate: Certificate) -> None:
-        """``what`` is the key and file of the certificate."""
-        now = self._clock()
-        trouble = certificate.trouble(now)
-        told = (int(now // _DAY), certificate.not_after)
-        if trouble is not None and self._told.get(what) != told:
-            self._told[what] = told
-            self._tell(f"{what}: the certificate {certificate.subject} {trouble}")
+    def look(self, certificates: Named) -> None:
+        """Tell, if that is for the first time today, or they are others than before."""
+        day = self._today()
+        if day != self._day or certificates != self._seen:
+            self._day, self._seen = day, certificates
+            for line in expiring(certificates, self._clock()):
+                self._tell(line)
+
+    def _today(self) -> int:
+        return int(self._clock() // _DAY)
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -1,16 +1,20 @@
 """The command ``center``."""
 
 import asyncio
+import logging
 import os
 from pathlib import Path
 
 import click
 
 from wakizashi.center import handshakes
-from wakizashi.center.config import load_center
+from wakizashi.center.config import CenterConfig, load_center
+from wakizashi.config import refuse_listed_secrets
 from wakizashi.lifecycle import guard
 from wakizashi.telemetry import setup_logging
 from wakizashi.version import version_text
+
+_log = logging.getLogger(__name__)
 
 
 def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -37,11 +41,17 @@ def command(path: Path | None, check: bool, overrides: tuple[str, ...]) -> None:
     """
 
     def work() -> None:
+        refuse_listed_secrets(CenterConfig, overrides)
         config = load_center(path, overrides)
+        warnings = list(config.warnings(path))
         if check:
+            for warning in warnings:
+                click.echo(f"warning: {warning}", err=True)
             click.echo(f"{path or 'defaults'}: ok")
             return
         setup_logging(config.logLev, "center")
+        for warning in warnings:
+            _log.warning("%s", warning)
         # The core writes to standard error on its own; before grpc is imported only.
         if config.tls is None:
             os.environ.setdefault("GRPC_VERBOSITY", "NONE")

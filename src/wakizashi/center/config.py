@@ -2,17 +2,20 @@
 
 import importlib.util
 import re
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import Field, create_model, field_validator, model_validator
 
+from wakizashi import exposure
 from wakizashi import tls as pem
 from wakizashi.center.backend import backend_module, backend_names
 from wakizashi.center.tokens import load_tokens
-from wakizashi.config import LogLevel, Port, Section, Size, load
+from wakizashi.config import LogLevel, PasswordSection, Port, Section, Size, file_secrets, load
 from wakizashi.model import MAX_WINDOW_RECORDS
+from wakizashi.secret_files import exposed
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 
@@ -95,6 +98,14 @@ class Tls(Section):
         """
         return pem.load_authorities(self.clientCA, "clientCA") if self.clientCA else None
 
+    def certificates(self, pair: pem.Pair, authorities: pem.Authorities | None) -> pem.Named:
+        """Those whose end is of interest."""
+        known = authorities.certificates if authorities else ()
+        return [
+            (f"tls.cert: {self.cert}", pair.certificate),
+            *((f"tls.clientCA: {self.clientCA}", each) for each in known),
+        ]
+
 
 class CenterConfig(Section):
     """``center-config.yaml``; the keys are documented in the README."""
@@ -127,6 +138,35 @@ class CenterConfig(Section):
                 "needs the package grpcio-reflection; pip install 'wakizashi[reflection]'"
             )
         return value
+
+    def warnings(self, path: Path | None = None) -> Iterator[str]:
+        """What is no fault, but exposes or soon stops something; a line each.
+
+        Args:
+            path: the file that this was read from.
+        """
+        yield from exposure.of_center(
+            self.host,
+            tls=self.tls is not None,
+            tokens=self.tokensFile is not None,
+            client_ca=self.tls is not None and self.tls.clientCA is not None,
+        )
+        files = [("tls.key", self.tls.key if self.tls else None), ("tokensFile", self.tokensFile)]
+        files += self._password_files()
+        if path is not None and (secrets := file_secrets(type(self), path)):
+            files.append((f"{secrets[0]} in -c", path))
+        yield from exposed(files)
+        if self.tls is not None:
+            loaded = self.tls.load_pair(), self.tls.load_authorities()
+            yield from pem.expiring(self.tls.certificates(*loaded), time.time())
+
+    def _password_files(self) -> list[tuple[str, Path | None]]:
+        sections = {key: getattr(self.backendConfig, key) for key in _sections()}
+        return [
+            (f"backendConfig.{key}.passwordFile", section.passwordFile)
+            for key, section in sections.items()
+            if isinstance(section, PasswordSection)
+        ]
 
 
 class _Standalone(CenterConfig):

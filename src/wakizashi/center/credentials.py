@@ -30,7 +30,6 @@ class ServerCredentials:
     def __init__(self, tls: Tls) -> None:
         self._tls = tls
         self._throttle = Throttle(_log)
-        self._expiry = ExpiryTeller(_log.warning)
         self._lock = threading.Lock()
         self._watch = Watch(tls.cert, tls.key, tls.clientCA)
         self._watch.changed()
@@ -40,6 +39,7 @@ class ServerCredentials:
             self._loaded = self._load()
         except ValueError as error:
             raise ConfigError(f"tls.{error}") from error
+        self._expiry = ExpiryTeller(tls.certificates(*self._loaded), _log.warning)
 
     def _load(self) -> _Loaded:
         return self._tls.load_pair(), self._tls.load_authorities()
@@ -55,7 +55,7 @@ class ServerCredentials:
     def _fetch(self) -> grpc.ServerCertificateConfiguration | None:
         """What the next handshake takes; None for what the last one took."""
         with self._lock:
-            self.tell_expiry()
+            self._expiry.look(self._tls.certificates(*self._loaded))
             if not self._watch.changed() and not self._behind:
                 return None
             try:
@@ -73,13 +73,6 @@ class ServerCredentials:
             self._loaded = loaded
             _log.info("tls: new files for new connections: %s", loaded[0].certificate)
             return _configuration(loaded)
-
-    def tell_expiry(self) -> None:
-        """Warn, once a day, of a certificate that is about to expire."""
-        pair, authorities = self._loaded
-        self._expiry.look(f"tls.cert: {self._tls.cert}", pair.certificate)
-        for each in authorities.certificates if authorities else ():
-            self._expiry.look(f"tls.clientCA: {self._tls.clientCA}: {each.subject}", each)
 
 
 def _configuration(loaded: _Loaded) -> grpc.ServerCertificateConfiguration:

@@ -22,7 +22,7 @@ from wakizashi.probe.capture import Endpoint
 from wakizashi.probe.config import ProbeConfig, Tls
 from wakizashi.secret_files import read_token
 from wakizashi.telemetry import Throttle
-from wakizashi.tls import Authorities, Certificate, ExpiryTeller, Pair, Watch
+from wakizashi.tls import Authorities, Certificate, ExpiryTeller, Named, Pair, Watch
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +65,6 @@ class Credentials:
         self._tls, self._token_file = tls, token_file
         self.server_name = server_name
         self._throttle = Throttle(_log)
-        self._expiry = ExpiryTeller(_log.warning)
         files = (tls.ca, tls.cert, tls.key) if tls else ()
         self._watch = Watch(*files, token_file)
         self._watch.changed()
@@ -75,6 +74,7 @@ class Credentials:
             self._loaded = self._load()
         except ValueError as error:
             raise ConfigError(str(error)) from error
+        self._expiry = ExpiryTeller(self._certificates(), _log.warning)
 
     @classmethod
     def of(cls, config: ProbeConfig) -> "Credentials":
@@ -95,7 +95,7 @@ class Credentials:
 
     def renew(self) -> bool:
         """Read the files again if they changed; whether there is anything new to be used."""
-        self._tell_expiry()
+        self._expiry.look(self._certificates())
         if not self._watch.changed() and not self._behind:
             return False
         try:
@@ -112,9 +112,11 @@ class Credentials:
             _log.info("new files for the connection to the center%s", shown)
         return new
 
-    def _tell_expiry(self) -> None:
-        if self._tls is not None and self._loaded.pair is not None:
-            self._expiry.look(f"tls.cert: {self._tls.cert}", self._loaded.pair.certificate)
+    def _certificates(self) -> Named:
+        authorities = self._loaded.authorities
+        if self._tls is None or authorities is None:
+            return ()
+        return self._tls.certificates(authorities, self._loaded.pair)
 
     @property
     def certificate(self) -> Certificate | None:

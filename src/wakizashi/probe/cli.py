@@ -1,5 +1,6 @@
 """The command ``probe``."""
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ from wakizashi.probe.capture import survey
 from wakizashi.probe.config import ProbeConfig
 from wakizashi.telemetry import setup_logging
 from wakizashi.version import version_text
+
+_log = logging.getLogger(__name__)
 
 
 def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -51,12 +54,18 @@ def command(
     """Count the bytes that pass this host's network devices, and send them to a center."""
 
     def work() -> None:
+        loader.refuse_listed_secrets(ProbeConfig, overrides)
         config = loader.load(ProbeConfig, path, overrides=overrides)
         setup_logging(config.logLev, "probe")
+        warnings = list(config.warnings())
         if check:
+            for warning in warnings:
+                click.echo(f"warning: {warning}", err=True)
             click.echo(f"{path or 'defaults'}: ok")
             click.echo(survey(config.capture), nl=False)
             return
+        for warning in warnings:
+            _log.warning("%s", warning)
         _quiet_grpc()
         if pcap is not None:
             from wakizashi.probe.offline import replay

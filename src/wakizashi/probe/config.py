@@ -3,18 +3,19 @@
 import os
 import re
 import socket
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from wakizashi import exposure, wire
 from wakizashi import tls as pem
-from wakizashi import wire
 from wakizashi.config import LogLevel, Port, Section, Size
 from wakizashi.pattern import Pattern
 from wakizashi.probe.capture import engine_names
-from wakizashi.secret_files import read_token
+from wakizashi.secret_files import exposed, read_token
 
 MAX_FLOWS = 1_000_000
 
@@ -58,6 +59,11 @@ class Tls(Section):
         if self.cert is None or self.key is None:
             return None
         return pem.load_pair(self.cert, self.key, pem.Role.CLIENT)
+
+    def certificates(self, authorities: pem.Authorities, pair: pem.Pair | None) -> pem.Named:
+        """Those whose end is of interest: of the system's authorities there are always some."""
+        own = [(f"tls.cert: {self.cert}", pair.certificate)] if pair else []
+        return own + [(f"tls.ca: {self.ca}", each) for each in authorities.certificates if self.ca]
 
 
 class ProbeConfig(Section):
@@ -148,6 +154,18 @@ class ProbeConfig(Section):
         if pod:
             return f"{environment.get('POD_NAMESPACE', 'default')}/{pod}"
         return socket.gethostname()
+
+    def warnings(self) -> Iterator[str]:
+        """What is no fault, but exposes or soon stops something; a line each."""
+        host, _ = split_address(self.centerAddr)
+        yield from exposure.of_probe(
+            self.centerAddr, host, tls=self.tls is not None, token=self.tokenFile is not None
+        )
+        key = self.tls.key if self.tls else None
+        yield from exposed([("tls.key", key), ("tokenFile", self.tokenFile)])
+        if self.tls is not None:
+            loaded = self.tls.load_authorities(), self.tls.load_pair()
+            yield from pem.expiring(self.tls.certificates(*loaded), time.time())
 
     def server_name(self) -> str:
         """What the center's certificate must name."""
