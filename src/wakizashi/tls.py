@@ -97,6 +97,10 @@ def load_pair(cert: Path, key: Path, role: Role) -> Pair:
         try:
             for context in (server, client):
                 context.load_cert_chain(chain_file, key_file, password=_refuse_password)
+        except _Encrypted:
+            raise ValueError(
+                f"key: {key} is encrypted; keep it without a password, readable by this user alone"
+            ) from None
         except ssl.SSLError as error:
             raise ValueError(_pair_fault(cert, key, chain, secret, error)) from error
         judge = server if role is Role.CLIENT else client
@@ -242,8 +246,12 @@ def _read(path: Path, key: str) -> bytes:
         raise ValueError(f"{key}: {path} {error}") from error
 
 
+class _Encrypted(Exception):
+    """A key wants a password; nobody is there to be asked."""
+
+
 def _refuse_password() -> str:
-    raise ValueError("encrypted")
+    raise _Encrypted
 
 
 @contextmanager

@@ -99,6 +99,8 @@ async def _listen(
     server = grpc.aio.server(options=_OPTIONS)
     server.add_generic_rpc_handlers((ingest.handler(),))
     health_pb2_grpc.add_HealthServicer_to_server(states, server)
+    if config.reflection:
+        _describe_services(server)
 
     def ready() -> str | None:
         return "the center is stopping" if stop.is_set() else store.trouble
@@ -113,7 +115,7 @@ async def _listen(
     )
     http.start()  # before the other port: that one may be shared, so this one tells who is too many
     try:
-        _bind(server, config)
+        _bind(server, config, metrics)
         checking = asyncio.create_task(_check(backend))
         counting = asyncio.create_task(SeriesWatch(backend, metrics).loop())
         store.start()
@@ -184,21 +186,29 @@ def _address(config: CenterConfig) -> str:
     return f"{host}:{config.port}"
 
 
-def _bind(server: grpc.aio.Server, config: CenterConfig) -> None:
+def _bind(server: grpc.aio.Server, config: CenterConfig, metrics: Metrics) -> None:
     trouble = WakizashiError(
         f"port: can't listen on {_address(config)}; choose another port or host, "
         "or stop what uses it"
     )
-    credentials = ServerCredentials(config.tls) if config.tls else None
     try:
-        if credentials is None:
+        if config.tls is None:
             bound = server.add_insecure_port(_address(config))
         else:
+            credentials = ServerCredentials(config.tls)
+            metrics.certificate_end.set_function(lambda: credentials.end)
             bound = server.add_secure_port(_address(config), credentials.for_server())
     except RuntimeError as error:
         raise trouble from error
     if bound != config.port:
         raise trouble
+
+
+def _describe_services(server: grpc.aio.Server) -> None:
+    from grpc_reflection.v1alpha import reflection
+
+    names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(names, server)
 
 
 async def _check(backend: Backend) -> None:

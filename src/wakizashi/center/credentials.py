@@ -44,6 +44,11 @@ class ServerCredentials:
     def _load(self) -> _Loaded:
         return self._tls.load_pair(), self._tls.load_authorities()
 
+    @property
+    def end(self) -> float:
+        """When the certificate shown ends, in seconds since 1970."""
+        return self._loaded[0].certificate.not_after
+
     def for_server(self) -> grpc.ServerCredentials:
         """For ``server.add_secure_port``."""
         return grpc.dynamic_ssl_server_credentials(

@@ -89,6 +89,11 @@ class Metrics:
         if recovery is not None:
             files.set_function(lambda: len(recovery.waiting()))
             used.set_function(lambda: recovery.used_bytes)
+        self.certificate_end = Gauge(
+            "wakizashi_center_certificate_end_timestamp_seconds",
+            "When the certificate of tls.cert ends, in seconds since 1970; NaN without tls.",
+            registry=registry,
+        )
         info = Gauge(
             "wakizashi_center_build_info",
             "Always 1; the labels tell the build.",
@@ -98,6 +103,7 @@ class Metrics:
         build = build_info()
         info.labels(build["version"], build["commit"]).set(1)
         self.series.set(float("nan"))
+        self.certificate_end.set(float("nan"))
         self.series_ratio.set(float("nan"))
         for status in STATUSES:
             self.windows.labels(status)
