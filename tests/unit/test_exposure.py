@@ -1,0 +1,196 @@
+"""What is told at the start: plaintext, who may write, files that others can read."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.certificates import Authority
+from wakizashi.center.config import CenterConfig, load_center
+from wakizashi.config import load, refuse_listed_secrets
+from wakizashi.errors import ConfigError
+from wakizashi.exposure import is_loopback
+from wakizashi.probe.config import ProbeConfig
+from wakizashi.secret_files import exposed
+
+TOKEN = "0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("localhost", True),
+        ("a.localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("10.0.0.1", False),
+        ("fe80::1%eth0", False),
+        ("center.example", False),
+        ("localhost.example", False),
+    ],
+)
+def test_loopback(host: str, loopback: bool) -> None:
+    assert is_loopback(host) is loopback
+
+
+def secret_file(folder: Path, content: str = TOKEN) -> Path:
+    path = folder / "secret"
+    path.write_text(content)
+    path.chmod(0o600)
+    return path
+
+
+def probe_warnings(*settings: str) -> list[str]:
+    return list(load(ProbeConfig, None, overrides=settings, environment={}).warnings())
+
+
+def test_a_probe_that_sends_plaintext_to_another_machine_says_so(tmp_path: Path) -> None:
+    assert probe_warnings() == []
+    (warning,) = probe_warnings("centerAddr=center.example:1")
+    assert warning == (
+        "centerAddr: center.example:1 is another machine and tls is not set: whoever is on the "
+        "way can read all windows; set tls"
+    )
+    (warning,) = probe_warnings("centerAddr=10.0.0.1:1", f"tokenFile={secret_file(tmp_path)}")
+    assert "can read the token and all windows" in warning
+    authority = Authority(tmp_path / "authority")
+    assert probe_warnings("centerAddr=10.0.0.1:1", f"tls.ca={authority.cert}") == []
+
+
+def center_warnings(*settings: str, path: Path | None = None) -> list[str]:
+    return list(load_center(path, settings, {}).warnings(path))
+
+
+def test_a_center_that_others_reach_says_what_they_can_do(tmp_path: Path) -> None:
+    assert center_warnings() == []
+    plain, anyone = center_warnings("host=0.0.0.0")
+    assert plain.endswith("can read all windows; set tls.cert and tls.key")
+    assert "can write under any probe's name; set one of them" in anyone
+    tokens = secret_file(tmp_path, f"- {{probe: vm-1, token: '{TOKEN}'}}")
+    (plain,) = center_warnings("host=0.0.0.0", f"tokensFile={tokens}")
+    assert "can read tokens and all windows" in plain
+    authority = Authority(tmp_path / "authority")
+    server = authority.server()
+    tls = (f"tls.cert={server.cert}", f"tls.key={server.key}")
+    (anyone,) = center_warnings("host=0.0.0.0", *tls)
+    assert "any probe's name" in anyone
+    assert center_warnings("host=0.0.0.0", *tls, f"tls.clientCA={authority.cert}") == []
+
+
+def test_a_certificate_that_has_expired_is_told(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "authority")
+    server, client = authority.server(days=-1), authority.client("vm-1", days=3)
+    (expired,) = center_warnings(f"tls.cert={server.cert}", f"tls.key={server.key}")
+    assert expired.startswith(f"tls.cert: {server.cert}: the certificate CN=center expired on 20")
+    settings = [f"tls.{key}={path}" for key, path in vars(client).items()]
+    (soon,) = probe_warnings(f"tls.ca={authority.cert}", *settings)
+    assert "the certificate CN=vm-1 expires in 3 days, on" in soon
+
+
+@pytest.mark.parametrize(
+    ("mode", "group", "told"),
+    [
+        (0o600, None, False),
+        (0o400, None, False),
+        (0o640, None, False),  # a group that this process is in: as Kubernetes mounts with fsGroup
+        (0o640, 54_321, True),
+        (0o604, None, True),
+        (0o644, None, True),
+        (0o622, None, False),
+    ],
+)
+def test_a_secret_that_others_can_read(
+    tmp_path: Path, mode: int, group: int | None, told: bool
+) -> None:
+    path = secret_file(tmp_path)
+    if group is not None:
+        if os.geteuid() != 0:
+            pytest.skip("only root gives a file to another group")
+        os.chown(path, -1, group)
+    path.chmod(mode)
+    warnings = list(exposed([("tokenFile", path), ("tls.key", None)]))
+    assert (
+        warnings
+        == [
+            f"tokenFile: {path} can be read by others than this user (mode {mode:04o}); "
+            f"chmod 600 {path} (of a secret in Kubernetes: defaultMode: 0440, and fsGroup)"
+        ]
+        * told
+    )
+
+
+def test_every_secret_file_is_looked_at(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "authority")
+    server, client = authority.server(), authority.client("vm-1")
+    tokens = secret_file(tmp_path, f"- {{probe: vm-1, token: '{TOKEN}'}}")
+    password = tmp_path / "password"
+    password.write_text("secret")
+    config = tmp_path / "center-config.yaml"
+    config.write_text("host: 127.0.0.1\nbackendConfig: {influxConfig: {password: secret}}\n")
+    for path in (tokens, server.key, client.key, password, config):
+        path.chmod(0o644)
+    found = center_warnings(
+        f"tokensFile={tokens}",
+        f"tls.cert={server.cert}",
+        f"tls.key={server.key}",
+        f"backendConfig.redisConfig.passwordFile={password}",
+        path=config,
+    )
+    assert [warning.partition(": ")[0] for warning in found] == [
+        "tls.key",
+        "tokensFile",
+        "backendConfig.redisConfig.passwordFile",
+        "backendConfig.influxConfig.password in -c",
+    ]
+    token = secret_file(tmp_path)
+    token.chmod(0o644)
+    settings = [f"tls.{key}={path}" for key, path in vars(client).items()]
+    found = probe_warnings(f"tls.ca={authority.cert}", *settings, f"tokenFile={token}")
+    assert [warning.partition(": ")[0] for warning in found] == ["tls.key", "tokenFile"]
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "backendConfig.influxConfig.password=hunter2",
+        "backendConfig.influxConfig={password: hunter2}",
+        "backendConfig={influxConfig: {password: hunter2}}",
+        "backendConfig.redisConfig.url=redis://:hunter2@db",
+        "backendConfig.mongoConfig.mongoURI=mongodb://ada:hunter2@db",
+        "backendConfig.influxConfig.host=http://ada:hunter2@db",
+    ],
+)
+def test_a_secret_in_a_flag_is_refused(flag: str) -> None:
+    with pytest.raises(ConfigError, match="shown in every list of processes; set it in the") as it:
+        refuse_listed_secrets(CenterConfig, [flag])
+    assert "hunter2" not in str(it.value) and flag.partition("=")[0] in str(it.value)
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "backendConfig.influxConfig.passwordFile=/etc/password",
+        "backendConfig.redisConfig.url=redis://db:6379/0",
+        "backendConfig.mongoConfig.mongoURI=mongodb://db:27017",
+        "backendConfig.influxConfig.user=ada",
+        "no-such-key",
+        "a.b={",
+    ],
+)
+def test_other_flags_are_not(flag: str) -> None:
+    refuse_listed_secrets(CenterConfig, [flag])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["*hunter2", "!hunter2 x", "!!int hunter2", "&hunter2 a\nb: &hunter2 c", "!!float hunter2"],
+)
+def test_what_yaml_quotes_of_a_password_is_not_shown(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(f"backendConfig: {{influxConfig: {{password: {text}}}}}\n")
+    with pytest.raises(ConfigError, match="is not YAML|is not text|line") as caught:
+        load_center(path, (), {})
+    assert "hunter2" not in str(caught.value)
