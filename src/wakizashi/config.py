@@ -157,6 +157,7 @@ def load(
     overrides: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
     defaults: Mapping[str, Any] | None = None,
+    context: Mapping[str, Any] | None = None,
 ) -> Model:
     """Load and validate a configuration.
 
@@ -166,6 +167,7 @@ def load(
         overrides: ``KEY=VALUE`` flags, levels joined by dots, values as YAML.
         environment: ``os.environ`` if None.
         defaults: values for top-level keys that nothing else sets, over the model's own.
+        context: for the model's validators.
 
     Raises:
         ConfigError: with every fault found, a line each.
@@ -188,7 +190,7 @@ def load(
     data = {**(defaults or {}), **data}
     config: Model | None = None
     try:
-        config = model.model_validate(data)
+        config = model.model_validate(data, context=context)
     except ValidationError as error:
         faults.extend(_faults(error, model, data, sources, str(path or "defaults")))
     if faults or config is None:

@@ -55,7 +55,7 @@ def query(
         raise QueryError(f"--by: no field {', '.join(unknown)}; there are {', '.join(BY_KEYS)}")
     end = (now_ms if now_ms is not None else time.time_ns() // 1_000_000) + 1
     since = max(0, end - span_seconds(last) * 1_000)
-    config = load_center(path, overrides)
+    config = load_center(path, overrides, serves=False)
     backend = open_backend(config.backendConfig, read_only=True)
     try:
         rows = [dict(row) for row in backend.traffic(since, end, by)]

@@ -32,7 +32,7 @@ def audit(
     Raises:
         WakizashiError: bad arguments or configuration, or the backend does not answer.
     """
-    config = load_center(path, overrides).backendConfig
+    config = load_center(path, overrides, serves=False).backendConfig
     now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
     since_ms = max(0, now_ms - span_seconds(last) * 1_000)
     ttl_ms = _ttl_ms(config)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import Field, create_model, field_validator, model_validator
+from pydantic import Field, ValidationInfo, create_model, field_validator, model_validator
 
 from wakizashi import exposure
 from wakizashi import tls as pem
@@ -17,6 +17,7 @@ from wakizashi.config import LogLevel, PasswordSection, Port, Section, Size, fil
 from wakizashi.model import MAX_WINDOW_RECORDS
 from wakizashi.secret_files import exposed
 
+_SERVES = "serves"
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 
 
@@ -70,6 +71,10 @@ class Limits(Section):
     recordsPerWindow: Annotated[int, Field(ge=1, le=MAX_WINDOW_RECORDS)] = MAX_WINDOW_RECORDS
 
 
+def _serves(info: ValidationInfo) -> bool:
+    return bool((info.context or {}).get(_SERVES, True))
+
+
 class Tls(Section):
     """``tls``: what the center shows its probes, and whose certificates it takes from them."""
 
@@ -78,8 +83,9 @@ class Tls(Section):
     clientCA: Path | None = None
 
     @model_validator(mode="after")
-    def _usable(self) -> Self:
-        pem.check(self.load_pair, self.load_authorities)
+    def _usable(self, info: ValidationInfo) -> Self:
+        if _serves(info):
+            pem.check(self.load_pair, self.load_authorities)
         return self
 
     def load_pair(self) -> pem.Pair:
@@ -125,15 +131,15 @@ class CenterConfig(Section):
 
     @field_validator("tokensFile")
     @classmethod
-    def _tokens(cls, value: Path | None) -> Path | None:
-        if value is not None:
+    def _tokens(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is not None and _serves(info):
             load_tokens(value)
         return value
 
     @field_validator("reflection")
     @classmethod
-    def _reflection(cls, value: bool) -> bool:
-        if value and importlib.util.find_spec("grpc_reflection") is None:
+    def _reflection(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and _serves(info) and importlib.util.find_spec("grpc_reflection") is None:
             raise ValueError(
                 "needs the package grpcio-reflection; pip install 'wakizashi[reflection]'"
             )
@@ -179,11 +185,22 @@ def load_center(
     path: Path | None,
     overrides: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
+    *,
+    serves: bool = True,
 ) -> CenterConfig:
     """Load a center's configuration; without a file it listens on loopback alone.
+
+    Args:
+        path: the file.
+        overrides: ``KEY=VALUE`` flags.
+        environment: ``os.environ`` if None.
+        serves: false for who only reads the backend: the files of the port are not looked at, which
+            may well be readable by the center's user alone.
 
     Raises:
         ConfigError: every fault, a line each.
     """
     model = _Standalone if path is None else CenterConfig
-    return load(model, path, overrides=overrides, environment=environment)
+    return load(
+        model, path, overrides=overrides, environment=environment, context={_SERVES: serves}
+    )

@@ -134,8 +134,12 @@ class Credentials:
         """Whether connections are TLS."""
         return self._tls is not None
 
-    def channel(self, target: str, authority: str) -> grpc.Channel:
-        """A channel to one address; it connects when it is used."""
+    def channel(self, target: str, center: Center) -> grpc.Channel:
+        """A channel to one address of a center; it connects when it is used."""
+        # The core wants the certificate to name whom the call is for, too.
+        authority = center.name
+        if self._tls is not None and (name := self._tls.serverName):
+            authority = f"[{name}]:{center.port}" if ":" in name else f"{name}:{center.port}"
         options = (*CHANNEL_OPTIONS, ("grpc.default_authority", authority))
         if self._loaded.authorities is None:
             return grpc.insecure_channel(target, options=options)
@@ -196,7 +200,7 @@ class Channels:
         addresses = self._center.resolve()
         self._announce(self._center.endpoints())
         for address in addresses:
-            self._channel = self.credentials.channel(address.target, self._center.name)
+            self._channel = self.credentials.channel(address.target, self._center)
             self._address = address
             self._until = self._clock() + self._lifetime * random.uniform(0.8, 1.0)
             yield self._channel, address.target
