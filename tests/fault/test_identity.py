@@ -6,11 +6,6 @@ kept; once the cause is mended, without a restart, it is delivered whole.
 
 import json
 import queue
-import re
-import signal
-import subprocess
-import sys
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,12 +13,10 @@ from typing import Any
 import grpc
 import pytest
 
-from tests.center_servers import free_port, until
+from tests.center_process import Center
 from tests.center_windows import window
 from tests.certificates import Authority, Issued
 from wakizashi import wire
-from wakizashi.center.backend import open_backend
-from wakizashi.center.config import load_center
 from wakizashi.config import load
 from wakizashi.errors import Retryable
 from wakizashi.probe.addresses import Center as CenterName
@@ -35,58 +28,6 @@ from wakizashi.probe.transmit import METHOD, Transmitter
 from wakizashi.v1 import traffic_pb2 as pb
 
 OLD, NEW, OTHER = (f"{word}-0123456789abcdef" for word in ("old", "new", "other"))
-
-
-class Center:
-    """A center as a process."""
-
-    def __init__(self, folder: Path, **keys: Any) -> None:
-        self.folder, self.port, self.health = folder, free_port(), free_port()
-        config = {
-            "host": "127.0.0.1",
-            "port": self.port,
-            "healthPort": self.health,
-            "recoverDir": str(folder / "recovery"),
-            "backendConfig": {"sqliteConfig": {"path": str(folder / "stored.db")}},
-        }
-        self.path = folder / "center-config.yaml"
-        self.path.write_text(json.dumps(config | keys))
-        with (folder / "center.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "wakizashi.center", "-c", self.path], stderr=log
-            )
-        until(lambda: "listening on" in self.log(), "the center listens", 60)
-
-    def log(self) -> str:
-        return (self.folder / "center.log").read_text()
-
-    def until_said(self, pattern: str) -> None:
-        until(lambda: re.search(pattern, self.log()) is not None, f"the center says {pattern!r}")
-
-    def refused(self, reason: str) -> float:
-        url = f"http://127.0.0.1:{self.health}/metrics"
-        text = urllib.request.urlopen(url, timeout=10).read().decode()
-        (value,) = re.findall(rf'refused_total{{reason="{reason}"}} (\S+)', text)
-        return float(value)
-
-    def stored(self) -> list[tuple[str, int]]:
-        """Probe and size of every record."""
-        config = load_center(self.path, (), {}, serves=False)
-        backend = open_backend(config.backendConfig, read_only=True)
-        try:
-            return sorted((row["probe"], row["size"]) for row in backend.traffic(0, 2**50))
-        finally:
-            backend.close()
-
-    def stop(self) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                assert self.process.wait(30) == 0
-            finally:
-                self.process.kill()
-                self.process.wait()
-        assert "Traceback" not in self.log()
 
 
 class Probe:
