@@ -201,3 +201,9 @@ def test_what_asks_for_no_probe_gets_none() -> None:
     for workload in workloads(render("try")):
         with_probe = any("wakizashi-probe" in c["image"] for c in containers(pod(workload)))
         assert with_probe == (workload["metadata"]["name"] == "web")
+
+
+def test_a_probe_connects_to_a_center_itself_and_not_to_an_address_that_is_rewritten() -> None:
+    """Rewritten on the node, its own traffic would count: docs/decisions/0001."""
+    service = the(render("center"), "Service", "wakizashi-center")["spec"]
+    assert service["clusterIP"] == "None" and not service.get("type")

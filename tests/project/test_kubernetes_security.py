@@ -71,6 +71,14 @@ def test_a_container_has_what_the_readme_says(folder: str) -> None:
                 assert writes == (", ".join(f"`{place}`" for place in places) or "nothing")
 
 
+def test_a_sidecar_relies_on_nothing_that_its_pod_says() -> None:
+    spec = pod(the(render("try"), "Deployment", "web"))
+    probe = probe_of(spec)
+    assert set(spec["securityContext"]) <= set(probe["securityContext"])
+    wanted = {"capabilities", "readOnlyRootFilesystem", "allowPrivilegeEscalation"}
+    assert wanted <= set(probe["securityContext"])
+
+
 @pytest.mark.parametrize("folder", RENDERED)
 def test_nothing_of_the_node_is_given_but_what_the_readme_says(folder: str) -> None:
     for workload in workloads(render(folder)):

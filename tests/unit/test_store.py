@@ -427,7 +427,7 @@ def test_files_that_can_not_be_read_do_not_hold_up_the_others(
             await writer.write([aggregate(window(9))])
         with pytest.raises(Retryable, match="Input/output error"):
             await repost.once()
-        assert writer.failing
+        assert writer.pause_seconds > 0
         recovery.close()
 
     monkeypatch.setattr(Filesystem, "read", read)
