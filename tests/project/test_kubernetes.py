@@ -1,11 +1,15 @@
 """deploy/kubernetes fits together: what names another thing names one that is there."""
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.kubernetes import (
+    FOLDER,
     RENDERED,
     Object,
     containers,
@@ -207,3 +211,35 @@ def test_a_probe_connects_to_a_center_itself_and_not_to_an_address_that_is_rewri
     """Rewritten on the node, its own traffic would count: docs/decisions/0001."""
     service = the(render("center"), "Service", "wakizashi-center")["spec"]
     assert service["clusterIP"] == "None" and not service.get("type")
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "DaemonSet", "Job"])
+@pytest.mark.parametrize("way", ["probe-sidecar", "probe-plain-sidecar"])
+def test_a_workload_of_any_kind_gets_its_probe_in_front(
+    kind: str, way: str, tmp_path: Path
+) -> None:
+    own: Object = {
+        "initContainers": [{"name": "migrate", "image": "shop:1"}],
+        "containers": [{"name": "shop", "image": "shop:1", "env": [{"name": "A", "value": "b"}]}],
+    }
+    workload: Object = {
+        "apiVersion": "batch/v1" if kind == "Job" else "apps/v1",
+        "kind": kind,
+        "metadata": {"name": "shop", "labels": {"wakizashi-probe": "sidecar"}},
+        "spec": {"template": {"spec": own}},
+    }
+    (tmp_path / "shop.yaml").write_text(yaml.safe_dump(workload))
+    component = os.path.relpath(FOLDER / way, tmp_path.resolve())
+    made = {"resources": ["shop.yaml"], "components": [component]}
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(made))
+    spec = pod(the(render(str(tmp_path)), kind, "shop"))
+    place, other = (
+        ("initContainers", "containers")
+        if way == "probe-sidecar"
+        else (
+            "containers",
+            "initContainers",
+        )
+    )
+    assert [c["name"] for c in spec[place]][0] == "probe"
+    assert spec[place][1:] == own[place] and spec[other] == own[other]
