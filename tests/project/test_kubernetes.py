@@ -241,5 +241,5 @@ def test_a_workload_of_any_kind_gets_its_probe_in_front(
             "initContainers",
         )
     )
-    assert [c["name"] for c in spec[place]][0] == "probe"
+    assert spec[place][0]["name"] == "probe"
     assert spec[place][1:] == own[place] and spec[other] == own[other]
