@@ -91,6 +91,7 @@ programs:
 	$(call install,$(TEST_PROGRAMS),the tests that need them will be skipped (fail in CI))
 	@sh tests/build-ferretdb.sh
 	@sh tests/build-grpcurl.sh
+	@sh tests/build-kustomize.sh
 
 bench-programs:
 	$(call install,$(BENCH_PROGRAMS),what needs them will be shown as failed)

@@ -22,6 +22,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+import pytest
+
 CENTER_PORT = 10080
 INFLUX_URL = "http://127.0.0.1:8086"
 Pairs = dict[tuple[str, str], int]
@@ -45,6 +47,23 @@ def wait_for(what: str, probe: Callable[[], Result], seconds: float = 30.0) -> R
             return result
         time.sleep(0.05)
     raise AssertionError(f"waited {seconds} s in vain for {what}")
+
+
+def require(*programs: str) -> None:
+    """Skip the test, or fail it in CI, unless this is root and the programs are here."""
+    missing = [
+        name
+        for name in programs
+        if not any(
+            os.access(Path(folder) / name, os.X_OK)
+            for folder in (*os.environ["PATH"].split(":"), "/usr/sbin")
+        )
+    ]
+    if os.geteuid() != 0 or missing:
+        reason = f"needs root and {', '.join(missing) or 'nothing else'}"
+        if "CI" in os.environ:
+            pytest.fail(reason)
+        pytest.skip(reason)
 
 
 class Process:

@@ -4,7 +4,6 @@ nginx with a probe beside it, a center elsewhere, InfluxDB behind; requests by
 curl; the record is in InfluxDB, exact to the byte.
 """
 
-import os
 import signal
 import time
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.lab import Lab, Process, lab, run, wait_for
+from tests.e2e.lab import Lab, Process, lab, require, run, wait_for
 from wakizashi.probe.capture import engine_names
 
 IN_FLIGHT_PACKETS = 64
@@ -26,19 +25,7 @@ pytestmark = pytest.mark.timeout(180)
 @pytest.fixture
 def ground(tmp_path: Path) -> Iterator[Lab]:
     """A lab with nginx and InfluxDB running."""
-    missing = [
-        name
-        for name in ("nginx", "influxd", "tcpdump", "curl", "nsenter")
-        if not any(
-            os.access(Path(folder) / name, os.X_OK)
-            for folder in (*os.environ["PATH"].split(":"), "/usr/sbin")
-        )
-    ]
-    if os.geteuid() != 0 or missing:
-        reason = f"needs root and {', '.join(missing) or 'nothing else'}"
-        if "CI" in os.environ:
-            pytest.fail(reason)
-        pytest.skip(reason)
+    require("nginx", "influxd", "tcpdump", "curl", "nsenter")
     with lab(tmp_path) as made:
         made.nginx(FILES)
         yield made

@@ -297,13 +297,20 @@ def test_backend_that_can_not_be_written(center: Center, recovery: bool) -> None
         acks = center.deliver(window(0))
         assert statuses(acks) == ["RETRY"]
         assert "sqliteConfig.path" in acks[0].reason and acks[0].retry_delay_ms > 0
-        assert center.get("/readyz")[0] == 503
+
+        def not_ready() -> bool:  # for as long as the pause, which is over some time
+            assert statuses(center.deliver(window(0))) == ["RETRY"]
+            return center.get("/readyz")[0] == 503
+
+        until(not_ready, "not ready after a failure")
     assert "sqliteConfig.path: later/w.db" in center.log()
     (center.folder / "later").mkdir()
     if recovery:
         folder = center.folder / "recovery"
         until(lambda: not list(folder.glob("*.window")), "the windows are posted again")
     else:
+        # Without being asked: Kubernetes sends nothing to what is not ready.
+        until(lambda: center.get("/readyz")[0] == 200, "ready again")
         until(lambda: statuses(center.deliver(window(0))) == ["STORED"], "stored in the end")
     assert center.stop() == 0
 

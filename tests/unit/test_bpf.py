@@ -196,6 +196,24 @@ def test_without_the_capability_the_ways_to_grant_it_are_named() -> None:
 
 
 @needs_root
+def test_a_capability_that_is_there_and_counts_for_nothing_is_not_called_missing() -> None:
+    """To add it once more, as the other message says, would not help."""
+    root_of_nothing = ["unshare", "--user", "--map-root-user", "--net"]
+    done = subprocess.run(
+        [*root_of_nothing, sys.executable, "-m", "wakizashi.probe", "--check"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    line = next(line for line in done.stdout.splitlines() if line.startswith("  ebpf"))
+    for word in ("although this process has CAP_BPF", "seccomp", "hostUsers: false"):
+        assert word in line
+    assert "missing" not in line
+    assert "  ring   usable, chosen\n" in done.stdout
+
+
+@needs_root
 def test_the_two_capabilities_that_are_named_are_enough() -> None:
     """Others, CAP_PERFMON above all, would permit the program what it may not need."""
     keep = ["setpriv", "--bounding-set=-all,+net_raw,+bpf", "--inh-caps=-all"]

@@ -203,6 +203,25 @@ def test_backend_down_without_recovery_is_retry() -> None:
     asyncio.run(main())
 
 
+def test_center_that_gets_no_windows_while_it_is_not_ready_is_ready_after_the_pause() -> None:
+    """Kubernetes sends nothing to what is not ready: one failed write would end it for ever."""
+
+    async def main() -> None:
+        backend, clock = FakeBackend(), Clock()
+        backend.script = down
+        async with opened(backend, None, clock=clock) as (store, _):
+            await submit(store, window(0))
+            clock.now += 0.9
+            assert store.trouble == "the fake is down"
+            clock.now += 0.2
+            assert store.trouble is None
+            await submit(store, window(1))  # down still: a longer pause
+            clock.now += 1.9
+            assert store.trouble == "the fake is down"
+
+    asyncio.run(main())
+
+
 def test_full_recovery_is_retry(tmp_path: Path) -> None:
     async def main() -> None:
         backend = FakeBackend()
@@ -408,7 +427,7 @@ def test_files_that_can_not_be_read_do_not_hold_up_the_others(
             await writer.write([aggregate(window(9))])
         with pytest.raises(Retryable, match="Input/output error"):
             await repost.once()
-        assert writer.failing
+        assert writer.pause_seconds > 0
         recovery.close()
 
     monkeypatch.setattr(Filesystem, "read", read)

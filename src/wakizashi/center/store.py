@@ -117,8 +117,12 @@ class Store:
 
     @property
     def trouble(self) -> str | None:
-        """Why no window can be made durable now; None while one can."""
-        return self._writer.reason if self._writer.failing and self._recovery is None else None
+        """Why no window can be made durable now; None while one can.
+
+        None too when the pause after a failure is over: only a window can show that the backend
+        works again, and who asks before sending one would else never send any.
+        """
+        return self._writer.reason if self._writer.pause_seconds and not self._recovery else None
 
     def submit(self, window: Window, chunks: Sequence[bytes]) -> Awaitable[Outcome]:
         """Make a window durable, or tell why it is not. Never raises for the window's sake.

@@ -60,11 +60,6 @@ class Writer:
         """Set when the backend works again after a failure."""
 
     @property
-    def failing(self) -> bool:
-        """Whether the last write failed."""
-        return self._failures > 0
-
-    @property
     def pause_seconds(self) -> float:
         """Until the backend is worth another try; 0 now."""
         return max(0.0, self._down_until - self._clock())

@@ -9,8 +9,10 @@ Decisions with losers: ``docs/decisions/0005``.
 """
 
 import logging
+import re
 import socket
 from collections.abc import Collection
+from pathlib import Path
 
 from wakizashi.probe import packet_socket
 from wakizashi.probe.bpf import kernel
@@ -27,7 +29,20 @@ NO_PRIVILEGE = (
     "systemd, `securityContext.capabilities.add: [NET_RAW, BPF]` in Kubernetes"
 )
 
+FORBIDDEN = (
+    "bpf(2) is not permitted, although this process has CAP_BPF: a seccomp profile (in Kubernetes that "
+    "of containerd before 1.7) or a security module forbids it, or the process is in a user "
+    "namespace (in Kubernetes with hostUsers: false)"
+)
+
+_CAP_BPF = 39
 _SO_ATTACH_BPF = 50
+
+
+def _has_cap_bpf() -> bool:
+    status = Path("/proc/thread-self/status").read_text()
+    effective = re.search(r"^CapEff:\s*([0-9a-f]+)$", status, re.MULTILINE)
+    return effective is not None and bool(int(effective[1], 16) >> _CAP_BPF & 1)
 
 
 class EbpfEngine(Engine):
@@ -54,7 +69,7 @@ class EbpfEngine(Engine):
         try:
             self._loaded()
         except PermissionError:
-            return NO_PRIVILEGE
+            return FORBIDDEN if _has_cap_bpf() else NO_PRIVILEGE
         except kernel.Refused as error:
             return f"this kernel's verifier refuses the program: {error}"
         except OSError as error:
