@@ -150,6 +150,14 @@ def read(text: str) -> Iterator[Pin]:
         )
 
 
+def pins(name: str) -> dict[str, list[Pin]]:
+    """The lines of a lock as it is in the tree, by the distribution's name."""
+    found: dict[str, list[Pin]] = {}
+    for pin in read((FOLDER / f"{name}.txt").read_text()):
+        found.setdefault(pin.name, []).append(pin)
+    return found
+
+
 def write(name: str, pins: list[Pin]) -> str:
     """The text of a lock."""
     text = [f"# {name}.txt: {LOCKS[name].what}, locked.", "# Made by `make lock`; do not edit."]
