@@ -19,7 +19,7 @@ import sys
 import tempfile
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
@@ -38,7 +38,7 @@ PYTHONS = tuple(
     if (found := re.fullmatch(r"Programming Language :: Python :: 3\.(\d+)", classifier))
 )
 MACHINES = ("x86_64", "aarch64")
-STATED = "stated.in"  # what uv is given of pyproject.toml
+STATED = "pyproject.toml"  # who asks for a direct dependency
 # The oldest C library among the bases that images and binaries are built on, Debian 12's.
 GLIBC_MINOR = 36
 
@@ -146,7 +146,7 @@ def read(text: str) -> Iterator[Pin]:
         yield Pin(
             Requirement(block.splitlines()[0].rstrip("\\ ")),
             tuple(sorted(re.findall(r"--hash=sha256:([0-9a-f]{64})\b", block))),
-            tuple(sorted("pyproject.toml" if name.endswith(STATED) else name for name in via)),
+            tuple(sorted(STATED if "/" in name else name for name in via)),
         )
 
 
@@ -188,19 +188,27 @@ def resolve(name: str, upgrade: bool) -> list[Pin]:
         SystemExit: there is no answer, or one of the environments finds no wheel.
     """
     with tempfile.TemporaryDirectory() as folder:
-        wanted, chosen = Path(folder, STATED), Path(folder, "requirements.txt")
+        wanted, chosen = Path(folder, "stated"), Path(folder, "requirements.txt")
         wheels = Path(folder, "pylock.toml")
         wanted.write_text("\n".join(LOCKS[name].direct()) + "\n")
         if not upgrade and (FOLDER / f"{name}.txt").exists():
             chosen.write_text((FOLDER / f"{name}.txt").read_text())
         uv(str(wanted), "--output-file", str(chosen))
         uv(str(chosen), "--no-deps", "--format", "pylock.toml", "--output-file", str(wheels))
-        pins = [pin for pin in read(chosen.read_text()) if pin.environments()]
+        kept = [pin for pin in read(chosen.read_text()) if pin.environments()]
         offered = tomllib.loads(wheels.read_text())["packages"]
-    return [Pin(pin.requirement, tuple(sorted(chosen_of(pin, offered))), pin.via) for pin in pins]
+    here = {STATED, *(pin.name for pin in kept)}
+    return [
+        replace(
+            pin,
+            hashes=tuple(sorted(fitting(pin, offered))),
+            via=tuple(name for name in pin.via if name in here),
+        )
+        for pin in kept
+    ]
 
 
-def chosen_of(pin: Pin, offered: list[dict[str, object]]) -> set[str]:
+def fitting(pin: Pin, offered: list[dict[str, object]]) -> set[str]:
     """The hashes of the wheels of a distribution that its environments can install."""
     (package,) = (
         item
@@ -211,17 +219,17 @@ def chosen_of(pin: Pin, offered: list[dict[str, object]]) -> set[str]:
     hashes: set[str] = set()
     for here in pin.environments():
         tags = here.tags()
-        fitting = {
+        found = {
             str(wheel["hashes"]["sha256"])  # type: ignore[index]  # TOML
             for wheel in wheels
             if parse_wheel_filename(file_name(wheel))[3] & tags
         }
-        if not fitting:
+        if not found:
             raise SystemExit(
                 f"{pin.requirement} has no wheel for Python 3.{here.python[1]} on {here.machine};"
                 " bound it in pyproject.toml to a version that has"
             )
-        hashes |= fitting
+        hashes |= found
     return hashes
 
 
