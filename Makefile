@@ -20,7 +20,7 @@ BENCH_PROGRAMS := trafgen:netsniff-ng tcpdump:tcpdump pmacctd:pmacct softflowd:s
 CENTER_PROGRAMS := influxd:influxdb victoria-metrics:victoria-metrics redis-server:redis-server redis-cli:redis-tools
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test campaign fuzz soak check lint generate generated format programs bench-programs bench-capture bench-engines bench-center clean
+.PHONY: help demo test campaign fuzz soak check lint generate generated format lock programs bench-programs bench-capture bench-engines bench-center clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -57,20 +57,23 @@ demo: $(VENV)/runtime ## probe and center on this machine, for a look (ARGS="--s
 	else echo "capturing needs root: there is no sudo here, so run 'make demo' as root"; exit 1; fi
 
 format: $(VENV)/dev ## put the code in shape
-	$(BIN)/ruff format src tests bench
-	$(BIN)/ruff check --fix src tests bench
+	$(BIN)/ruff format src tests bench supply
+	$(BIN)/ruff check --fix src tests bench supply
 
 lint: $(VENV)/dev
-	$(BIN)/ruff format --check src tests bench
-	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff format --check src tests bench supply
+	$(BIN)/ruff check src tests bench supply
 	$(BIN)/mypy
-	$(BIN)/mypy --explicit-package-bases -p tests -p bench
+	$(BIN)/mypy --explicit-package-bases -p tests -p bench -p supply
 	cd proto && ../$(BIN)/buf lint
 
 generate: $(VENV)/dev ## the Python of proto/, and the object of traffic.bpf.c
 	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=src --pyi_out=src \
 	  --grpc_python_out=src proto/wakizashi/v1/traffic.proto
 	cd $(BPF) && $(CURDIR)/$(BIN)/python $(BPF_FLAGS) -c traffic.bpf.c -o traffic.bpf.o
+
+lock: $(VENV)/dev ## requirements/ from pyproject.toml (ARGS=--upgrade: the newest versions)
+	$(BIN)/python -m supply.lock $(ARGS)
 
 check: lint ## formatting, lint, types, and the tests that need no server
 	$(BIN)/pytest tests/unit tests/property tests/project
