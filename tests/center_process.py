@@ -51,7 +51,9 @@ class Center:
         config = load_center(self.path, (), {}, serves=False)
         backend = open_backend(config.backendConfig, read_only=True)
         try:
-            return sorted((row["probe"], row["size"]) for row in backend.traffic(0, 2**50))
+            return sorted(
+                (str(row["probe"]), int(row["size"])) for row in backend.traffic(0, 2**50)
+            )
         finally:
             backend.close()
 

@@ -255,7 +255,7 @@ def test_tls_on_one_side_alone(
 ) -> None:
     center = Center(tmp_path, **({"tls": named(authority.server())} if side == "center" else {}))
     running.append(center)
-    keys = {"tls": {"ca": str(authority.cert)}} if side == "probe" else {}
+    keys: dict[str, Any] = {"tls": {"ca": str(authority.cert)}} if side == "probe" else {}
     probe = Probe(tmp_path, center.port, **keys)
     probe.close_window()
     said = probe.refused()
