@@ -35,9 +35,9 @@ def running() -> Iterator[list[Center]]:
         center.stop()
 
 
-def secret(path: Path, content: str) -> str:
+def secret(path: Path, content: str, mode: int = 0o600) -> str:
     path.write_text(content)
-    path.chmod(0o600)
+    path.chmod(mode)
     return str(path)
 
 
@@ -88,7 +88,7 @@ def test_no_secret_is_shown(backend: str, tmp_path: Path, running: list[Center])
         "logLev": 0,
         "name": "vm-1",
         "healthPort": health,
-        "tokenFile": secret(tmp_path / "token", OTHER),
+        "tokenFile": secret(tmp_path / "token", OTHER, mode=0o644),
         "tls": {"ca": str(authority.cert), "cert": str(client.cert), "key": str(client.key)},
     }
     path = tmp_path / "probe-config.yaml"
@@ -118,6 +118,9 @@ def test_no_secret_is_shown(backend: str, tmp_path: Path, running: list[Center])
         process.terminate()
         process.wait(30)
     shown += [(tmp_path / "probe.log").read_text(), center.log()]
+    # Told at the start: the token lay there for all to read, and so does the password.
+    assert f"WARNING probe: tokenFile: {tmp_path / 'token'} can be read by others" in shown[-2]
+    assert f" in -c: {center.path} can be read by others" in shown[-1]
     shown += [run("probe", "-c", path, "--check"), run("center", "-c", center.path, "--check")]
     for program, config in (("probe", path), ("center", center.path)):
         faulty = tmp_path / f"faulty-{program}.yaml"
@@ -144,3 +147,37 @@ def test_no_secret_is_shown(backend: str, tmp_path: Path, running: list[Center])
     ):
         assert planted not in everything, planted
     assert "plantedPass" not in everything
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("wakizashi.center.cli", "--check"),
+        ("wakizashi.center.cli",),
+        ("wakizashi.cli", "query"),
+        ("wakizashi.cli", "audit"),
+    ],
+)
+def test_no_command_takes_a_secret_in_a_flag(command: tuple[str, ...], tmp_path: Path) -> None:
+    module, *more = command
+    flag = f"backendConfig.influxConfig.password={PASSWORD}"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import {module} as m; m.main()", *more, "--set", flag],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 78
+    assert "shown in every list of processes" in done.stderr and PASSWORD not in done.stderr
+
+
+def test_check_tells_of_what_is_exposed(tmp_path: Path) -> None:
+    said = run("probe", "--check", "--set", "centerAddr=192.0.2.1:10080")
+    assert "warning: centerAddr: 192.0.2.1:10080 is another machine and tls is not set" in said
+    path = tmp_path / "center-config.yaml"
+    path.write_text("{}")
+    said = run("center", "--check", "-c", path)
+    assert said.count("warning: host: 0.0.0.0 can be reached by other machines") == 2
+    assert said.startswith(f"{path}: ok\n")  # on standard output

@@ -194,3 +194,19 @@ def test_what_yaml_quotes_of_a_password_is_not_shown(tmp_path: Path, text: str) 
     with pytest.raises(ConfigError, match="is not YAML|is not text|line") as caught:
         load_center(path, (), {})
     assert "hunter2" not in str(caught.value)
+
+
+def test_who_only_reads_the_backend_needs_no_file_of_the_port(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("tls: {cert: /none, key: /none}\ntokensFile: /none\nreflection: true\n")
+    assert load_center(path, (), {}, serves=False).tokensFile == Path("/none")
+    with pytest.raises(
+        ConfigError, match=r"tls: cert: /none can't be read.*\n.*2: tokensFile: can't be"
+    ):
+        load_center(path, (), {})
+
+
+def test_reflection_wants_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"reflection: .*pip install 'wakizashi\[reflection\]'"):
+        load_center(None, ["reflection=true"], {})

@@ -577,6 +577,16 @@ def test_of_what_waits_a_center_that_is_not_there_is_offered_the_oldest_alone(
     assert side.waiting == [1000, 2000, 3000]
 
 
+def test_a_center_that_does_not_know_the_probe_takes_nothing_of_its_last_window(
+    tmp_path: Path, fake: tuple[FakeCenter, int]
+) -> None:
+    center, port = fake
+    center.script = lambda _, context: context.abort(grpc.StatusCode.UNAUTHENTICATED, "no token")
+    side = Side(tmp_path, port)
+    last = wire.encode(Window("p", 4000, 4500, 4, (), (), ()))
+    assert side.transmitter.deliver_unsaved(last) is Unsaved.NOT_OFFERED
+
+
 def test_a_last_window_that_nobody_saved_is_not_offered_to_a_center_that_is_not_there(
     tmp_path: Path, no_center: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
