@@ -28,7 +28,8 @@ from bench.center.results import (
 from bench.center.summary import Row, direct_rows, rows
 from bench.queueing import Station, arrivals, wait
 from wakizashi.center.config import Limits
-from wakizashi.probe.transmit import CALL_SECONDS, SPREAD
+from wakizashi.probe.courier import SPREAD
+from wakizashi.probe.transmit import CALL_SECONDS
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- made by bench.simulate: begin -->", "<!-- made by bench.simulate: end -->"

@@ -27,8 +27,8 @@ import grpc
 
 from bench.center.windows import Windows
 from wakizashi.probe.channel import CHANNEL_OPTIONS
+from wakizashi.probe.courier import BACKOFF_SECONDS
 from wakizashi.probe.transmit import (
-    BACKOFF_SECONDS,
     CALL_SECONDS,
     METHOD,
     SLOWEST_BYTES_PER_SECOND,

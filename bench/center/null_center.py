@@ -11,10 +11,11 @@ from collections.abc import Iterator, Sequence
 from bench.center.results import LINES
 from wakizashi.center.app import run
 from wakizashi.center.backend import Backend, Row
-from wakizashi.center.config import load_center
+from wakizashi.center.config import CenterConfig, load_center
 from wakizashi.center.influx.lines import encode_lines
-from wakizashi.lifecycle import guard
+from wakizashi.lifecycle import HangUp, guard
 from wakizashi.model import LedgerRecord, StoredWindow
+from wakizashi.reload import Source
 from wakizashi.telemetry import setup_logging
 
 
@@ -52,11 +53,15 @@ class Null(Backend):
 def main(kind: str, overrides: Sequence[str]) -> None:
     """Serve until SIGTERM."""
 
+    def load() -> CenterConfig:
+        return load_center(None, overrides)
+
     def work() -> None:
-        config = load_center(None, overrides)
-        setup_logging(config.logLev, "center")
-        table = config.backendConfig.table if kind == LINES else None
-        asyncio.run(run(config, Null(table)))
+        with HangUp() as hangup:
+            config = load()
+            setup_logging(config.logLev, "center")
+            table = config.backendConfig.table if kind == LINES else None
+            asyncio.run(run(config, Source("defaults", load, hangup), Null(table)))
 
     guard("center", work)
 

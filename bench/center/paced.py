@@ -19,7 +19,7 @@ from bench.center.measure import center_for, cpus, database
 from bench.center.process import Center
 from bench.center.results import BACKENDS, LINES, NOTHING, Case, Fleet, acks
 from bench.center.windows import first_start_ms
-from wakizashi.probe.transmit import SPREAD
+from wakizashi.probe.courier import SPREAD
 
 RAMP_SECONDS_A_THOUSAND = 1.5
 """Time for a thousand probes to connect: connecting is not what is measured."""

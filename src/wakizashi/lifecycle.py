@@ -1,4 +1,4 @@
-"""How a daemon ends: by a signal, with a message, with an exit code.
+"""How a daemon ends: by a signal, with a message, with an exit code; and how it hears to reload.
 
 Only command lines call :func:`guard`; nothing else exits.
 """
@@ -78,3 +78,42 @@ class StopSignal:
             leave_at_once()
         self.requested = True
         os.write(self._writer, b"x")
+
+
+class HangUp:
+    """SIGHUP as something to wait for: readable, until :meth:`take` is called.
+
+    Enter it before anything else: until then SIGHUP ends the process. Any number of
+    signals that come before the answer are one.
+    """
+
+    def __init__(self) -> None:
+        self._requested = False
+        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def __enter__(self) -> Self:
+        signal.signal(signal.SIGHUP, self._handle)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        # The process is about to end well: nothing is left to reload, and nothing to be hit by.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        os.close(self._reader)
+        os.close(self._writer)
+
+    def fileno(self) -> int:
+        """Readable once a reload was requested."""
+        return self._reader
+
+    def take(self) -> bool:
+        """Whether one was requested since the last call; the caller reads its files after this."""
+        if not self._requested:
+            return False
+        os.read(self._reader, 1)
+        self._requested = False
+        return True
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if not self._requested:  # so that the pipe never holds more than one
+            self._requested = True
+            os.write(self._writer, b"x")

@@ -46,6 +46,11 @@ def setup_logging(level: int, program: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter(f"%(asctime)s %(levelname)s {program}: %(message)s"))
     logging.root.handlers[:] = [handler]
+    set_level(level)
+
+
+def set_level(level: int) -> None:
+    """Log from ``level`` (0 debug to 4 fatal) on."""
     logging.root.setLevel(LEVELS[level])
     # Other people's libraries speak when it is serious.
     for name in ("grpc", "urllib3", "asyncio", "scapy"):

@@ -265,6 +265,34 @@ def test_flows_beyond_the_limit_are_folded_with_their_totals(
     assert counts.flows[OTHER].packets == 98 - 2 * 10
 
 
+def test_the_limit_of_flows_changes_while_it_runs(name: str, watched: list[Watch]) -> None:
+    pair()
+    watched.append(watch := Watch(name, "eth0", limits=Limits(10)))
+    frames = [frame(number) for number in range(20)]
+    seen = []
+    for limit in (10, 3, 1_000, 10):
+        watch.taps["eth0"].set_max_flows(limit)
+        watch.take("eth0")  # with the next window at the latest
+        send("veth01", frames)
+        counts = watch.until("eth0", 20)
+        assert counts.counted.packets == 20
+        seen.append((len(counts.flows), counts.flows.get(OTHER, Tally()).packets))
+    assert seen == [(11, 10), (4, 17), (20, 0), (11, 10)]
+
+
+def test_a_device_that_is_opened_again_begins_with_nothing(name: str, watched: list[Watch]) -> None:
+    """Though the window goes on in which it was let go of, with packets after its last cut."""
+    pair()
+    watched.append(watch := Watch(name, "eth0"))
+    watch.take("eth0")
+    send("veth01", [frame(1)] * 5)
+    watch.taps["eth0"].close()
+    watch.taps["eth0"] = watch.engine.open(device_named("eth0"), Limits(1_000), [])
+    send("veth01", [frame(2)] * 2)
+    counts = watch.until("eth0", 2)
+    assert counts.counted.packets == 2 and len(counts.flows) == 1
+
+
 def test_endpoints_change_while_it_runs(name: str, watched: list[Watch]) -> None:
     pair()
     watched.append(watch := Watch(name, "eth0"))

@@ -22,6 +22,7 @@ from wakizashi.errors import Retryable
 from wakizashi.probe.addresses import Center as CenterName
 from wakizashi.probe.channel import Credentials
 from wakizashi.probe.config import ProbeConfig
+from wakizashi.probe.courier import Courier
 from wakizashi.probe.dump import Dump
 from wakizashi.probe.stats import ProbeStats
 from wakizashi.probe.transmit import METHOD, Transmitter
@@ -44,12 +45,13 @@ class Probe:
         self.transmitter = Transmitter(
             self.dump,
             CenterName(config.centerAddr),
-            upload_retry=5,
             interval_seconds=1,
             channel_lifetime_seconds=300,
             announce=lambda _: None,
-            stats=self.stats,
             credentials=Credentials.of(config),
+        )
+        self.courier = Courier(
+            self.transmitter, self.dump, upload_retry=5, interval_seconds=1, stats=self.stats
         )
 
     def close_window(self, probe: str = "vm-1") -> None:
@@ -148,7 +150,7 @@ def test_a_refused_probe_waits_for_its_next_window(tmp_path: Path, running: list
     running.append(center)
     probe = Probe(tmp_path, center.port, tokenFile=put_token(tmp_path, NEW))
     probe.close_window()
-    assert not probe.transmitter.deliver_with_retries()
+    assert not probe.courier.deliver_with_retries()
     assert center.refused("token") == 1  # not once for each of uploadRetry
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from wakizashi import reload
 from wakizashi.center.config import CenterConfig, load_center
 from wakizashi.center.metrics import Metrics
 from wakizashi.config import load
@@ -46,6 +47,21 @@ def exposed(text: str) -> set[str]:
 @pytest.mark.parametrize("model", [ProbeConfig, CenterConfig])
 def test_every_configuration_key_is_documented(model: type[BaseModel]) -> None:
     assert keys(model) - DOCUMENTED == set()
+
+
+@pytest.mark.parametrize("model", [ProbeConfig, CenterConfig])
+def test_every_key_says_when_a_change_of_it_takes_effect_and_so_does_the_page(
+    model: type[ProbeConfig] | type[CenterConfig],
+) -> None:
+    page = (ROOT / "docs" / "reload.md").read_text()
+    heading = "Probe" if model is ProbeConfig else "Center"
+    part = page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    told = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", part, re.MULTILINE))
+    said: dict[str, set[str]] = {}
+    for key, takes in reload.keys(model).items():
+        assert takes is not None, f"{key}: put a Takes into its annotation"
+        said.setdefault(key.partition(".")[0], set()).add(takes.value)
+    assert {key: {text} for key, text in told.items()} == said
 
 
 def test_every_metric_is_documented_and_no_other() -> None:

@@ -27,7 +27,7 @@ def test_of_many_addresses_so_many_are_used_and_the_newest_are_known(
     first, second = center.resolve()
     assert center.endpoints() == {(first.packed, 80), (second.packed, 80)}
     center.saw(first)  # so it is the newer one
-    third = Address(bytes(4), "ipv4:0.0.0.0:80")
+    third = Address(bytes(4), 80, "ipv4:0.0.0.0:80")
     center.saw(third)
     assert center.endpoints() == {(first.packed, 80), (third.packed, 80)}
 

@@ -67,21 +67,21 @@ def test_a_tap_that_was_closed_is_left_alone_though_a_new_one_has_its_number(
 
     def look() -> bool:
         os.read(news[0], 1)
-        probe._selector.unregister(old[0])
+        probe.watch._selector.unregister(old[0])
         read, write = os.pipe()
         os.write(write, b"x")
         os.dup2(read, old[0])  # closes the old one, and gives its number to the new one
         os.close(read)
-        probe._selector.register(old[0], selectors.EVENT_READ, lambda: say("new"))
+        probe.watch._selector.register(old[0], selectors.EVENT_READ, lambda: say("new"))
         return say("news")
 
-    probe._selector.register(news[0], selectors.EVENT_READ, look)
-    probe._selector.register(old[0], selectors.EVENT_READ, lambda: say("old"))
+    probe.watch._selector.register(news[0], selectors.EVENT_READ, look)
+    probe.watch._selector.register(old[0], selectors.EVENT_READ, lambda: say("old"))
     os.write(news[1], b"x")
     os.write(old[1], b"x")
-    probe.step(0.0)
+    probe.watch.step(0.0)
     assert heard == ["news"]
-    probe.step(0.0)
+    probe.watch.step(0.0)
     assert heard == ["news", "new"]
     side.close()
 
@@ -92,7 +92,7 @@ def test_a_device_that_went_is_counted_late_and_its_address_is_still_this_hosts(
     """The window closes after the device went, and before the news of it: the next one has it."""
     side = Side(tmp_path)
     probe, dump, netlink = side.probe, side.dump, side.netlink
-    probe.open_devices()
+    probe.watch.open_devices()
     netlink.devices.clear()
     netlink.addresses.clear()
     probe.close_window()
@@ -111,17 +111,17 @@ def test_a_window_without_devices_takes_no_number(tmp_path: Path) -> None:
     side = Side(tmp_path)
     probe, dump, netlink = side.probe, side.dump, side.netlink
     devices, netlink.devices = netlink.devices, {}
-    assert probe.open_devices() == 0
+    assert probe.watch.open_devices() == 0
     probe.close_window()
     assert dump.directory.pending() == []
     netlink.devices = devices
-    assert probe.open_devices() == 1
+    assert probe.watch.open_devices() == 1
     probe.close_window()
     netlink.devices = {}
     for _ in range(3):  # it is looked for once more, and is gone then
         probe.close_window()
     netlink.devices = devices
-    assert probe.open_devices() == 1
+    assert probe.watch.open_devices() == 1
     assert probe.finish() is None
     numbers = [entry.number for entry in dump.directory.pending()]
     assert numbers == list(range(1, len(numbers) + 1))
@@ -137,11 +137,11 @@ def test_a_device_whose_name_no_center_takes_does_not_take_the_others_with_it(
     probe, dump, netlink = side.probe, side.dump, side.netlink
     (device,) = netlink.devices.values()
     netlink.devices[99] = replace(device, index=99, name="a\\b")
-    assert probe.open_devices() == 1
+    assert probe.watch.open_devices() == 1
     assert "networkDevs: 'a\\\\b' has a control character or backslash" in caplog.text
     probe.close_window()
     netlink.devices[99] = replace(device, index=99, name="ab")
-    assert probe.open_devices() == 2
+    assert probe.watch.open_devices() == 2
     assert probe.finish() is None
     windows = [wire.decode(dump.directory.read(e) or []) for e in dump.directory.pending()]
     names = [[each.name for each in window.devices] for window in windows]
@@ -156,7 +156,7 @@ def test_numbers_and_starts_go_on_after_a_restart(tmp_path: Path) -> None:
         moments = [Moment(day * 86_400_000 + second * 1000, second) for second in range(9)]
         side = Side(tmp_path, clock=iter(moments).__next__)
         probe, dump = side.probe, side.dump
-        probe.open_devices()
+        probe.watch.open_devices()
         probe.close_window()
         probe.close_window()
         for entry in dump.directory.pending():
@@ -196,8 +196,8 @@ def test_a_device_that_goes_leaves_what_was_not_read_yet(tmp_path: Path) -> None
 
     side = Side(tmp_path, engine=Unread(), netlink=Removed())
     probe, dump = side.probe, side.dump
-    probe.open_devices()
-    probe._look()
+    probe.watch.open_devices()
+    probe.watch._look()
     probe.close_window()
     (entry,) = dump.directory.pending()
     (flow,) = wire.decode(dump.directory.read(entry) or []).flows
@@ -210,7 +210,7 @@ def test_a_window_that_the_disk_did_not_take_stays_open(
 ) -> None:
     side = Side(tmp_path)
     probe, dump = side.probe, side.dump
-    probe.open_devices()
+    probe.watch.open_devices()
 
     def refuse(window: Window) -> Entry:
         raise Retryable("dumpDir: no space left on device")

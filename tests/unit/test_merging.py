@@ -163,6 +163,16 @@ def test_windows_with_more_flows_together_than_may_be_stay_two(tmp_path: Path) -
     assert [w.devices[0].ledger.other for w in side.windows] == [Tally(), Tally()]
 
 
+def test_what_a_limit_of_flows_forbade_is_looked_at_again_when_it_is_raised(tmp_path: Path) -> None:
+    side = Side(tmp_path / "d", 2.2, max_flows=1)
+    side.dump.save(window(1, flows=2))
+    with pytest.raises(DirectoryFull):
+        side.dump.save(window(2, flows=2))
+    side.dump.change(limit_bytes=side.dump.directory.limit_bytes, auto_clear=True, max_flows=1_000)
+    side.dump.save(window(2, flows=2))
+    assert side.spans == [(1, 2)]
+
+
 def test_windows_without_a_flow_in_common_are_no_shorter_as_one(tmp_path: Path) -> None:
     side = Side(tmp_path / "d", 500, max_flows=1000)
     few = merging.FEW_FLOWS

@@ -18,12 +18,14 @@ from wakizashi import wire
 from wakizashi.errors import Retryable
 from wakizashi.filesystem import Filesystem
 from wakizashi.model import Window
-from wakizashi.probe import transmit
+from wakizashi.probe import courier, transmit
 from wakizashi.probe.addresses import REMEMBER_SECONDS, Address, Center
 from wakizashi.probe.capture import Endpoint
+from wakizashi.probe.courier import Courier
 from wakizashi.probe.dump import Dump
 from wakizashi.probe.stats import ProbeStats
 from wakizashi.probe.transmit import Transmitter, Unsaved
+from wakizashi.pulse import STUCK_SECONDS, Pulse
 from wakizashi.v1 import traffic_pb2 as pb
 from wakizashi.v1 import traffic_pb2_grpc as pb_grpc
 
@@ -87,10 +89,15 @@ class Side:
         self.transmitter = Transmitter(
             self.dump,
             Center(f"127.0.0.1:{port}"),
-            upload_retry=0,
             interval_seconds=interval_seconds,
             channel_lifetime_seconds=300,
             announce=self.announced.append,
+        )
+        self.courier = Courier(
+            self.transmitter,
+            self.dump,
+            upload_retry=0,
+            interval_seconds=interval_seconds,
             stats=self.stats,
         )
 
@@ -148,7 +155,7 @@ def test_retry_keeps_the_window_and_waits_as_asked(
     with pytest.raises(Retryable, match="full"):
         side.transmitter.deliver()
     assert side.waiting == [2000]
-    assert side.transmitter._not_before > time.monotonic() + 0.3
+    assert side.transmitter.not_before > time.monotonic() + 0.3
     center.script = lambda chunk, _: stored(chunk)
     side.transmitter.deliver()
     assert side.waiting == []
@@ -283,7 +290,7 @@ def test_every_address_of_the_name_is_tried(
 
     monkeypatch.setattr(socket, "getaddrinfo", two)
     for _ in range(6):  # in random order
-        side.transmitter._channels.close()
+        side.transmitter.close()
         side.transmitter.deliver()
         side.dump.save(Window("p", 4000, 4500, 4, (), (), ()))
     assert side.announced[0] == {(b"\x7f\0\0\1", port), (b"\x7f\0\0\x4d", port)}
@@ -308,11 +315,11 @@ def test_address_that_the_name_has_no_longer_is_own_until_its_connection_is_long
     now += 300.0  # the channel's lifetime: it is closed, and the name asked again
     list(side.transmitter._channels.open())
     assert side.announced[-1] == {old, new}
-    side.transmitter._channels.close()
+    side.transmitter.close()
     now += REMEMBER_SECONDS + 1
     list(side.transmitter._channels.open())
     assert side.announced[-1] == {new}
-    side.transmitter._channels.close()
+    side.transmitter.close()
 
 
 def test_center_that_never_answers_is_given_up(
@@ -343,7 +350,7 @@ def test_upload_retry_is_the_number_of_immediate_retries(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     center, port = fake
-    monkeypatch.setattr("wakizashi.probe.transmit.BACKOFF_SECONDS", (0.001, 0.001))
+    monkeypatch.setattr("wakizashi.probe.courier.BACKOFF_SECONDS", (0.001, 0.001))
 
     def fail_twice(chunk: pb.WindowChunk, context: Any) -> pb.WindowAck | None:
         if center.calls <= 2:
@@ -352,8 +359,8 @@ def test_upload_retry_is_the_number_of_immediate_retries(
 
     center.script = fail_twice
     side = Side(tmp_path, port)
-    side.transmitter._retries = retries
-    assert side.transmitter.deliver_with_retries() is delivered
+    side.courier._retries = retries
+    assert side.courier.deliver_with_retries() is delivered
     assert center.calls == min(3, retries + 1)
     assert side.waiting == ([] if delivered else [1000, 2000, 3000])
     assert side.stats.delivery_failures == min(2, retries + 1)
@@ -364,9 +371,9 @@ def test_thread_delivers_at_the_end_within_the_deadline(
 ) -> None:
     center, port = fake
     side = Side(tmp_path, port)
-    side.transmitter.start()
-    side.transmitter.stop(time.monotonic() + 5.0)
-    assert side.transmitter._thread is not None and not side.transmitter._thread.is_alive()
+    side.courier.start()
+    side.courier.stop(time.monotonic() + 5.0)
+    assert side.courier._thread is not None and not side.courier._thread.is_alive()
     assert side.waiting == []
     assert sorted(set(center.starts)) == [1000, 2000, 3000]
 
@@ -418,10 +425,10 @@ def test_window_that_the_disk_does_not_let_go_of_is_delivered_again(
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
         broken.setattr(os, "unlink", refuse)
-        assert side.transmitter.deliver_with_retries() is False  # told, not raised
+        assert side.courier.deliver_with_retries() is False  # told, not raised
     assert side.waiting == [1000, 2000, 3000]
     assert side.stats.windows_delivered == 0
-    assert side.transmitter.deliver_with_retries() is True
+    assert side.courier.deliver_with_retries() is True
     assert side.waiting == [] and side.stats.windows_delivered == 3
 
 
@@ -429,7 +436,7 @@ def test_after_the_delay_that_the_center_asked_for_it_delivers_again(
     tmp_path: Path, fake: tuple[FakeCenter, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     center, port = fake
-    monkeypatch.setattr(transmit, "SPREAD", 0.0)
+    monkeypatch.setattr(courier, "SPREAD", 0.0)
     side = Side(tmp_path, port, interval_seconds=3_600)  # no window closes meanwhile
     busy = True
 
@@ -441,10 +448,10 @@ def test_after_the_delay_that_the_center_asked_for_it_delivers_again(
         return stored(chunk)
 
     center.script = script
-    side.transmitter.start()
-    side.transmitter.wake()
+    side.courier.start()
+    side.courier.wake()
     until(lambda: not side.waiting, "the windows are delivered again")
-    side.transmitter.stop(time.monotonic() + 5)
+    side.courier.stop(time.monotonic() + 5)
     assert center.starts == [1000, 2000, 3000] * 2
     assert side.stats.delivery_failures == 1
 
@@ -460,40 +467,43 @@ def test_a_fleet_does_not_deliver_all_at_once(
 
     monkeypatch.setattr("random.uniform", uniform)
     side = Side(tmp_path, fake[1], interval_seconds=30)
-    side.transmitter.start()
-    side.transmitter.wake()
+    side.courier.start()
+    side.courier.wake()
     until(lambda: not side.waiting, "delivered")
-    side.transmitter.stop(time.monotonic() + 5)
-    assert spreads[0] == (0.0, 15.0)  # half of the window, once and for all
-    assert spreads.count((0.0, 15.0)) == 1
+    side.courier.stop(time.monotonic() + 5)
+    assert spreads[0] == (0.0, 0.5)  # half of the window, once and for all
+    assert spreads.count((0.0, 0.5)) == 1
 
 
 def test_each_window_waits_for_the_phase_and_what_was_postponed_as_long_as_asked(
     tmp_path: Path, fake: tuple[FakeCenter, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float | None] = []
-    asked = [0.0, 112.0, 0.0]
+    asked = [0.0, 12.0, 0.0]
+    now = 100.0
     monkeypatch.setattr("random.uniform", lambda low, high: 7.0)
     side = Side(tmp_path, fake[1])
-    sending = side.transmitter
+    sending = side.courier
 
-    class Stopping(threading.Event):
+    class Pause(threading.Event):
         def wait(self, timeout: float | None = None) -> bool:
+            nonlocal now
             pauses.append(timeout)
+            now += timeout or 0.0
             if len(pauses) == 3:
-                self.set()
+                sending._stopping.set()
             return self.is_set()
 
     woken: list[bool] = []
 
     def attempt() -> bool:
         woken.append(sending._wake.is_set())
-        sending._not_before = asked.pop(0) if asked else 0.0
+        side.transmitter.not_before = now + (asked.pop(0) if asked else 0.0)
         sending.wake()
         return True
 
-    sending._stopping = Stopping()
-    sending._clock = lambda: 100.0
+    sending._nudge = Pause()
+    sending._clock = lambda: now
     monkeypatch.setattr(sending, "deliver_with_retries", attempt)
     sending.wake()
     sending._run()
@@ -508,12 +518,12 @@ def test_at_the_end_the_delay_asked_for_is_not_waited_for(
     center.script = lambda chunk, _: ack(
         chunk, pb.WINDOW_STATUS_RETRY, reason="full", retry_delay_ms=60_000
     )
-    monkeypatch.setattr(transmit, "BACKOFF_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr(courier, "BACKOFF_SECONDS", (0.0, 0.0))
     side = Side(tmp_path, port, interval_seconds=60)
-    side.transmitter._retries = 3
-    side.transmitter._stopping.set()
-    side.transmitter._deadline = time.monotonic() + 30
-    assert side.transmitter.deliver_with_retries() is False
+    side.courier._retries = 3
+    side.courier._stopping.set()
+    side.transmitter.deadline = time.monotonic() + 30
+    assert side.courier.deliver_with_retries() is False
     assert center.calls == 4
 
 
@@ -529,7 +539,7 @@ def test_at_the_end_a_call_ends_with_the_deadline(
 
     center.script = hang
     side = Side(tmp_path, port)
-    side.transmitter._deadline = time.monotonic() + 0.3
+    side.transmitter.deadline = time.monotonic() + 0.3
     with pytest.raises(Retryable, match="no answer in time"):
         side.transmitter.deliver()
 
@@ -537,8 +547,8 @@ def test_at_the_end_a_call_ends_with_the_deadline(
 def test_after_the_deadline_nothing_is_sent(tmp_path: Path, fake: tuple[FakeCenter, int]) -> None:
     center, port = fake
     side = Side(tmp_path, port)
-    side.transmitter._deadline = time.monotonic()
-    assert side.transmitter.deliver_with_retries() is False
+    side.transmitter.deadline = time.monotonic()
+    assert side.courier.deliver_with_retries() is False
     assert center.calls == 0
 
 
@@ -654,7 +664,7 @@ def test_a_center_that_fails_is_not_asked_at_another_address(
     center, port = fake
     center.script = lambda _, context: context.abort(grpc.StatusCode.INTERNAL, "broken")
     side = Side(tmp_path, port)
-    twice = [Address(bytes((127, 0, 0, n)), f"ipv4:127.0.0.1:{port}") for n in (1, 2)]
+    twice = [Address(bytes((127, 0, 0, n)), port, f"ipv4:127.0.0.1:{port}") for n in (1, 2)]
     monkeypatch.setattr(side.transmitter._center, "resolve", lambda: twice)
     with pytest.raises(Retryable, match="INTERNAL: broken"):
         side.transmitter.deliver()
@@ -678,12 +688,50 @@ def test_the_longest_delay_asked_for_counts_up_to_a_windows_length_and_half_more
     )
     monkeypatch.setattr("random.uniform", lambda low, high: high)
     side = Side(tmp_path, port, interval_seconds=30)
-    side.transmitter._clock = lambda: 1_000.0
+    side.transmitter._clock = side.courier._clock = lambda: 1_000.0
     with pytest.raises(Retryable, match="full"):
         side.transmitter.deliver()
-    assert side.transmitter._not_before == 1_000.0 + seconds
-    side.transmitter._retries = 3
-    monkeypatch.setattr(transmit, "BACKOFF_SECONDS", (0.0, 0.0))
+    assert side.transmitter.not_before == 1_000.0 + seconds
+    side.courier._retries = 3
+    monkeypatch.setattr(courier, "BACKOFF_SECONDS", (0.0, 0.0))
     before = center.calls
-    assert side.transmitter.deliver_with_retries() is False
+    assert side.courier.deliver_with_retries() is False
     assert center.calls - before == (4 if seconds == 0 else 1)  # no retry within the delay
+
+
+def test_a_delivery_thread_that_ended_is_trouble_unless_it_was_told_to(
+    tmp_path: Path, fake: tuple[FakeCenter, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side = Side(tmp_path, fake[1], interval_seconds=86_400)
+    assert side.courier.trouble() is None  # not begun
+    side.courier.start()
+    assert side.courier.trouble() is None  # it may wait for a day
+    side.courier.stop(time.monotonic() + 5.0)
+    assert side.courier.trouble() is None
+    other = Side(tmp_path / "other", fake[1])
+    monkeypatch.setattr(other.courier, "_run", lambda: None)
+    other.courier.start()
+    until(lambda: other.courier.trouble() == "the delivery thread has ended", "it is told")
+
+
+def test_a_call_may_take_as_long_as_its_timeout_and_no_longer(
+    tmp_path: Path, fake: tuple[FakeCenter, int]
+) -> None:
+    """So a center that hangs is no stuck thread."""
+    now = 1_000.0
+    center, port = fake
+    side = Side(tmp_path, port)
+    transmitter = side.transmitter
+    transmitter.pulse = Pulse("delivery", lambda: now)
+    told: list[str | None] = []
+
+    def hang(chunk: pb.WindowChunk, context: Any) -> pb.WindowAck:
+        nonlocal now
+        for later in (transmit.CALL_SECONDS, STUCK_SECONDS, 1.0):
+            now += later
+            told.append(transmitter.pulse.trouble())
+        return stored(chunk)
+
+    center.script = hang
+    transmitter.deliver()
+    assert told[:3] == [None, None, "delivery stands still for 31 s"]

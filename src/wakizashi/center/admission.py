@@ -68,6 +68,12 @@ class Admission:
         metrics.bytes_in_flight.set_function(lambda: self._used)
         metrics.calls.set_function(lambda: self._calls)
 
+    def change(self, limits: Limits) -> None:
+        """Other limits from now on; what is in stays in."""
+        if limits != self._limits:
+            self._limits, self._most = limits, limits.bytesInFlight
+            self._serve()
+
     # -- calls -------------------------------------------------------------------------------
 
     def begin_call(self) -> str | None:

@@ -5,7 +5,6 @@ import contextlib
 import gc
 import logging
 import resource
-import signal
 from pathlib import Path
 
 import grpc
@@ -17,15 +16,20 @@ from wakizashi.center.backend import Backend, open_backend
 from wakizashi.center.config import CenterConfig
 from wakizashi.center.credentials import ServerCredentials
 from wakizashi.center.handshakes import HandshakeLog
+from wakizashi.center.heart import Heart
 from wakizashi.center.identity import Anyone, ByCertificate, ByToken, Identity
 from wakizashi.center.ingest import SERVICE_NAME, Ingest
 from wakizashi.center.metrics import Metrics
 from wakizashi.center.recovery import Recovery
+from wakizashi.center.reload import apply
 from wakizashi.center.series import SeriesWatch
 from wakizashi.center.store import Store
 from wakizashi.center.tokens import TokensFile
+from wakizashi.center.writer import PATIENCE_SECONDS
 from wakizashi.errors import WakizashiError
-from wakizashi.lifecycle import STOP_SIGNALS, leave_at_once
+from wakizashi.lifecycle import StopSignal
+from wakizashi.notify import Supervisor
+from wakizashi.reload import Reload, Source
 from wakizashi.telemetry import HealthServer
 
 STOP_SECONDS = 10.0
@@ -56,45 +60,64 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
 _log = logging.getLogger(__name__)
 
 
-async def run(config: CenterConfig, backend: Backend | None = None) -> None:
-    """Serve until SIGTERM or SIGINT; with ``backend`` instead of the configured one.
+async def run(
+    config: CenterConfig, source: Source[CenterConfig], backend: Backend | None = None
+) -> None:
+    """Serve until SIGTERM or SIGINT; SIGHUP loads ``config`` again from its ``source``.
+
+    With ``backend`` instead of the configured one.
 
     Raises:
         WakizashiError: it can't start: a port or the recovery directory is in use.
     """
     _make_room_for_connections()
     _collect_less_garbage()
-    stop = _stop_event()
-    recovery = _open_recovery(config)
-    try:
-        backend = backend or open_backend(config.backendConfig)
+    with StopSignal() as signals, Supervisor() as supervisor:
+        stop = _stop_event(signals)
+        recovery = _open_recovery(config)
         try:
-            await _serve(config, backend, recovery, stop)
+            backend = backend or open_backend(config.backendConfig)
+            try:
+                await _serve(config, source, supervisor, backend, recovery, stop)
+            finally:
+                backend.close()
         finally:
-            backend.close()
-    finally:
-        if recovery is not None:
-            recovery.close()
+            if recovery is not None:
+                recovery.close()
 
 
 async def _serve(
-    config: CenterConfig, backend: Backend, recovery: Recovery | None, stop: asyncio.Event
+    config: CenterConfig,
+    source: Source[CenterConfig],
+    supervisor: Supervisor,
+    backend: Backend,
+    recovery: Recovery | None,
+    stop: asyncio.Event,
 ) -> None:
     metrics = Metrics(recovery)
     with HandshakeLog(metrics) if config.tls else contextlib.nullcontext():
-        await _listen(config, backend, recovery, metrics, stop)
+        await _listen(config, source, supervisor, backend, recovery, metrics, stop)
     _log.info("stopped")
 
 
 async def _listen(
     config: CenterConfig,
+    source: Source[CenterConfig],
+    supervisor: Supervisor,
     backend: Backend,
     recovery: Recovery | None,
     metrics: Metrics,
     stop: asyncio.Event,
 ) -> None:
-    store = Store(backend, recovery, metrics, interval_seconds=config.recoverInterval)
-    ingest = Ingest(store.submit, Admission(config.limits, metrics), metrics, _identity(config))
+    store = Store(
+        backend,
+        recovery,
+        metrics,
+        interval_seconds=config.recoverInterval,
+        patience_seconds=max(PATIENCE_SECONDS, 10 * config.backendConfig.timeout),
+    )
+    admission = Admission(config.limits, metrics)
+    ingest = Ingest(store.submit, admission, metrics, _identity(config))
     states = health.aio.HealthServicer()
     server = grpc.aio.server(options=_OPTIONS)
     server.add_generic_rpc_handlers((ingest.handler(),))
@@ -103,13 +126,20 @@ async def _listen(
         _describe_services(server)
 
     def ready() -> str | None:
-        return "the center is stopping" if stop.is_set() else store.trouble
+        return "the center is stopping" if stop.is_set() else heart.trouble() or store.trouble
+
+    def status() -> str:
+        waiting = f"; {recovery.used_bytes} bytes wait in {recovery.path}" if recovery else ""
+        return f"storing in {backend.describe}{waiting}"
+
+    heart = Heart(store, supervisor, status)
+    reload = Reload(config, source, supervisor, lambda new: apply(new, store, admission, recovery))
 
     http = HealthServer(
         config.host,
         config.healthPort,
         key="healthPort",
-        live=lambda: None,
+        live=heart.trouble,
         ready=ready,
         metrics=metrics.render,
     )
@@ -119,6 +149,7 @@ async def _listen(
         checking = asyncio.create_task(_check(backend))
         counting = asyncio.create_task(SeriesWatch(backend, metrics).loop())
         store.start()
+        beating = asyncio.create_task(heart.loop(), name="heart")
         await states.set(SERVICE_NAME, health_pb2.HealthCheckResponse.SERVING)
         await server.start()
         _log.info(
@@ -128,7 +159,11 @@ async def _listen(
             backend.describe,
             f"{recovery.path} with {len(recovery.waiting())} windows" if recovery else "off",
         )
+        supervisor.ready()
+        asyncio.get_running_loop().add_reader(source.hangup, reload.answer)
         await stop.wait()
+        asyncio.get_running_loop().remove_reader(source.hangup)
+        supervisor.stopping()
         _log.info("stopping: finishing what was delivered")
         await states.enter_graceful_shutdown()
         ingest.stop()
@@ -136,20 +171,20 @@ async def _listen(
         await store.close(STOP_SECONDS)
         await checking
         counting.cancel()
+        beating.cancel()
     finally:
         await asyncio.to_thread(http.close)
 
 
-def _stop_event() -> asyncio.Event:
-    stop = asyncio.Event()
+def _stop_event(signals: StopSignal) -> asyncio.Event:
+    """Not by add_signal_handler: hundreds of SIGHUPs fill its pipe, and a SIGTERM finds no room."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def request() -> None:
-        if stop.is_set():
-            leave_at_once()
+        loop.remove_reader(signals)
         stop.set()
 
-    for number in STOP_SIGNALS:
-        asyncio.get_running_loop().add_signal_handler(signal.Signals(number), request)
+    loop.add_reader(signals, request)
     return stop
 
 

@@ -10,7 +10,8 @@ import click
 from wakizashi.center import handshakes
 from wakizashi.center.config import CenterConfig, load_center
 from wakizashi.config import refuse_listed_secrets
-from wakizashi.lifecycle import guard
+from wakizashi.lifecycle import HangUp, guard
+from wakizashi.reload import Source
 from wakizashi.telemetry import setup_logging
 from wakizashi.version import version_text
 
@@ -40,28 +41,40 @@ def command(path: Path | None, check: bool, overrides: tuple[str, ...]) -> None:
     Without -c it listens on loopback and stores in ./wakizashi.db.
     """
 
+    def load() -> CenterConfig:
+        return load_center(path, overrides)
+
+    def load_again() -> CenterConfig:
+        config = load()
+        _warn(config, path)
+        return config
+
     def work() -> None:
         refuse_listed_secrets(CenterConfig, overrides)
-        config = load_center(path, overrides)
-        warnings = list(config.warnings(path))
-        if check:
-            for warning in warnings:
-                click.echo(f"warning: {warning}", err=True)
-            click.echo(f"{path or 'defaults'}: ok")
-            return
-        setup_logging(config.logLev, "center")
-        for warning in warnings:
-            _log.warning("%s", warning)
-        # The core writes to standard error on its own; before grpc is imported only.
-        if config.tls is None:
-            os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-        elif "GRPC_VERBOSITY" not in os.environ:
-            os.environ.update(handshakes.ENVIRONMENT)
-        from wakizashi.center.app import run
+        with HangUp() as hangup:
+            config = load()
+            if check:
+                for warning in config.warnings(path):
+                    click.echo(f"warning: {warning}", err=True)
+                click.echo(f"{path or 'defaults'}: ok")
+                return
+            setup_logging(config.logLev, "center")
+            _warn(config, path)
+            # The core writes to standard error on its own; before grpc is imported only.
+            if config.tls is None:
+                os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+            elif "GRPC_VERBOSITY" not in os.environ:
+                os.environ.update(handshakes.ENVIRONMENT)
+            from wakizashi.center.app import run
 
-        asyncio.run(run(config))
+            asyncio.run(run(config, Source(str(path or "defaults"), load_again, hangup)))
 
     guard("center", work)
+
+
+def _warn(config: CenterConfig, path: Path | None) -> None:
+    for warning in config.warnings(path):
+        _log.warning("%s", warning)
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from wakizashi.center.backend import backend_module, backend_names
 from wakizashi.center.tokens import load_tokens
 from wakizashi.config import LogLevel, PasswordSection, Port, Section, Size, file_secrets, load
 from wakizashi.model import MAX_WINDOW_RECORDS
+from wakizashi.reload import Takes
 from wakizashi.secret_files import exposed
 
 _SERVES = "serves"
@@ -65,10 +66,12 @@ else:  # so that a new backend is one new file
 class Limits(Section):
     """``limits``: how much is taken in at a time; what is beyond is to be delivered again."""
 
-    bytesInFlight: Size = 8 * 2**20
-    calls: Annotated[int, Field(ge=1, le=1_000_000)] = 4_096
-    windowsPerProbe: Annotated[int, Field(ge=1, le=1_000_000)] = 32
-    recordsPerWindow: Annotated[int, Field(ge=1, le=MAX_WINDOW_RECORDS)] = MAX_WINDOW_RECORDS
+    bytesInFlight: Annotated[Size, Takes.AT_ONCE] = 8 * 2**20
+    calls: Annotated[int, Field(ge=1, le=1_000_000), Takes.AT_ONCE] = 4_096
+    windowsPerProbe: Annotated[int, Field(ge=1, le=1_000_000), Takes.AT_ONCE] = 32
+    recordsPerWindow: Annotated[int, Field(ge=1, le=MAX_WINDOW_RECORDS), Takes.AT_ONCE] = (
+        MAX_WINDOW_RECORDS
+    )
 
 
 def _serves(info: ValidationInfo) -> bool:
@@ -116,18 +119,18 @@ class Tls(Section):
 class CenterConfig(Section):
     """``center-config.yaml``; the keys are documented in the README."""
 
-    logLev: LogLevel = 1
-    host: str = "0.0.0.0"
-    port: Port = 10080
-    healthPort: Port = 10081
-    recoverDir: str = "./recovery"
-    recoverInterval: Annotated[int, Field(ge=1, le=86_400)] = 30
-    recoverLimit: Size = 2**30
+    logLev: Annotated[LogLevel, Takes.AT_ONCE] = 1
+    host: Annotated[str, Takes.RESTART] = "0.0.0.0"
+    port: Annotated[Port, Takes.RESTART] = 10080
+    healthPort: Annotated[Port, Takes.RESTART] = 10081
+    recoverDir: Annotated[str, Takes.RESTART] = "./recovery"
+    recoverInterval: Annotated[int, Field(ge=1, le=86_400), Takes.AT_ONCE] = 30
+    recoverLimit: Annotated[Size, Takes.AT_ONCE] = 2**30
     limits: Limits = Field(default_factory=Limits)
-    tls: Tls | None = None
-    tokensFile: Path | None = None
-    reflection: bool = False
-    backendConfig: BackendConfig = Field(default_factory=BackendConfig)
+    tls: Annotated[Tls | None, Takes.RESTART] = None
+    tokensFile: Annotated[Path | None, Takes.RESTART] = None
+    reflection: Annotated[bool, Takes.RESTART] = False
+    backendConfig: Annotated[BackendConfig, Takes.RESTART] = Field(default_factory=BackendConfig)
 
     @field_validator("tokensFile")
     @classmethod
@@ -178,7 +181,7 @@ class CenterConfig(Section):
 class _Standalone(CenterConfig):
     """The defaults without a file: nobody but this machine is served."""
 
-    host: str = "127.0.0.1"
+    host: Annotated[str, Takes.RESTART] = "127.0.0.1"
 
 
 def load_center(

@@ -44,6 +44,10 @@ class Recovery:
         """Lock and tidy the directory; see :meth:`wakizashi.files.WindowDirectory.open`."""
         self._directory.open()
 
+    def change(self, limit_bytes: int) -> None:
+        """Another quota from now on; what waits stays."""
+        self._directory.limit_bytes = limit_bytes
+
     def save(self, windows: Sequence[tuple[Window, Sequence[bytes]]]) -> list[Entry | Retryable]:
         """Make windows durable, each given with its chunks.
 

@@ -63,6 +63,12 @@ class Repost:
         self._sleep = sleep
         self._throttle = Throttle(_log)
 
+    def change(self, interval_seconds: float) -> None:
+        """Another interval, from the pause on that is under way."""
+        if interval_seconds != self._interval:
+            self._interval = interval_seconds
+            self._writer.back.set()
+
     async def loop(self) -> None:
         """Run until cancelled."""
         while True:

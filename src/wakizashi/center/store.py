@@ -22,7 +22,7 @@ from wakizashi.center.isolate import Isolated, points
 from wakizashi.center.metrics import Metrics
 from wakizashi.center.recovery import Recovery
 from wakizashi.center.repost import Repost, tell_bad, wait
-from wakizashi.center.writer import FIRST_BACKOFF_SECONDS, GROUP_POINTS, Writer
+from wakizashi.center.writer import FIRST_BACKOFF_SECONDS, GROUP_POINTS, PATIENCE_SECONDS, Writer
 from wakizashi.errors import Retryable
 from wakizashi.model import StoredWindow, Window
 from wakizashi.telemetry import Throttle
@@ -71,6 +71,7 @@ class Store:
         backend: where they go; called on worker threads, one write at a time.
         recovery: where they wait while the backend would not take them; None: nowhere.
         interval_seconds: between reposts, and the longest pause of the backoff.
+        patience_seconds: more than any write takes, its timeouts included.
         clock, sleep, random: monotonic seconds, a pause, a number in [0, 1).
     """
 
@@ -81,14 +82,21 @@ class Store:
         metrics: Metrics,
         *,
         interval_seconds: float,
+        patience_seconds: float = PATIENCE_SECONDS,
         group_seconds: float = GROUP_SECONDS,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         random: Callable[[], float] = random_module.random,
     ) -> None:
         self._writer = Writer(
-            backend, metrics, longest_pause_seconds=interval_seconds, clock=clock, random=random
+            backend,
+            metrics,
+            longest_pause_seconds=interval_seconds,
+            patience_seconds=patience_seconds,
+            clock=clock,
+            random=random,
         )
+        self._repost: Repost | None = None
         self._recovery = recovery
         self._metrics = metrics
         self._interval = interval_seconds
@@ -107,13 +115,28 @@ class Store:
         self._tasks.append(asyncio.create_task(self._write_loop(), name="store"))
         if self._recovery is not None:
             tell_bad(self._recovery)
-            repost = Repost(
+            self._repost = Repost(
                 self._writer,
                 self._recovery,
                 interval_seconds=self._interval,
                 sleep=self._sleep,
             )
-            self._tasks.append(asyncio.create_task(repost.loop(), name="repost"))
+            self._tasks.append(asyncio.create_task(self._repost.loop(), name="repost"))
+
+    def change(self, interval_seconds: float) -> None:
+        """Another interval between reposts, from now on."""
+        if interval_seconds != self._interval:
+            self._interval = interval_seconds
+            self._writer.change(interval_seconds)
+            if self._repost is not None:
+                self._repost.change(interval_seconds)
+
+    def stuck(self) -> str | None:
+        """Why no window goes on, though the backend may be well; None while they do. Any thread."""
+        ended = [task.get_name() for task in self._tasks if task.done()]
+        if ended and not self._closing:
+            return f"the {ended[0]} loop has ended"
+        return self._writer.pulse.trouble()
 
     @property
     def trouble(self) -> str | None:

@@ -15,10 +15,13 @@ from wakizashi.center.isolate import Isolated, isolate, pieces, points
 from wakizashi.center.metrics import Metrics
 from wakizashi.errors import Permanent, Retryable
 from wakizashi.model import StoredWindow
+from wakizashi.pulse import Pulse
 from wakizashi.telemetry import Throttle
 
 GROUP_POINTS = 10_000
 """Most points in one write."""
+PATIENCE_SECONDS = 600.0
+"""A write that has not come back after that, and after ten timeouts, waits for no backend."""
 FIRST_BACKOFF_SECONDS = 1.0
 LONGEST_ASKED_SECONDS = 300.0
 """Most that a backend can ask for with ``Retry-After``: what asks for hours is mended sooner."""
@@ -33,6 +36,7 @@ class Writer:
     Args:
         backend: where they go.
         longest_pause_seconds: the end of the exponential backoff.
+        patience_seconds: more than any write takes, its timeouts included.
         clock, random: monotonic seconds, a number in [0, 1).
     """
 
@@ -44,12 +48,14 @@ class Writer:
         longest_pause_seconds: float,
         clock: Callable[[], float],
         random: Callable[[], float],
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         self._backend = backend
         self._metrics = metrics
-        self._longest = longest_pause_seconds
+        self._longest, self._patience = longest_pause_seconds, patience_seconds
         self._clock, self._random = clock, random
         self._throttle = Throttle(_log)
+        self.pulse = Pulse("the write to the backend", clock)
         # A thread, not a lock: the next write begins without asking the event loop, which is busy.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="write")
         self._failures = 0
@@ -68,6 +74,11 @@ class Writer:
     def describe(self) -> str:
         """The backend, for messages."""
         return self._backend.describe
+
+    def change(self, longest_pause_seconds: float) -> None:
+        """Another end of the backoff, for a pause that has begun too."""
+        self._longest = longest_pause_seconds
+        self._down_until = min(self._down_until, self._clock() + longest_pause_seconds)
 
     async def write(self, windows: Sequence[StoredWindow]) -> Isolated:
         """Write windows, whatever their size; which of them hold points that can't be stored.
@@ -108,6 +119,7 @@ class Writer:
 
     def _run(self, prepared: Callable[[], None], windows: Sequence[StoredWindow]) -> None:
         outcome = "retryable"
+        self.pulse.beat(self._patience)
         try:
             with self._metrics.write_seconds.time():
                 prepared()
@@ -117,6 +129,7 @@ class Writer:
             outcome = "permanent"
             raise
         finally:
+            self.pulse.rest()
             self._metrics.writes.labels(outcome).inc()
 
     def _went_down(self, error: Retryable) -> None:

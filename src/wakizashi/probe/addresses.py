@@ -26,6 +26,7 @@ class Address:
     """One address of the center."""
 
     packed: bytes
+    port: int
     target: str
     """As gRPC wants it: ``ipv4:192.0.2.1:10080``."""
 
@@ -34,10 +35,14 @@ class Center:
     """The center's name, and the addresses it has and had."""
 
     def __init__(self, address: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._seen: dict[Endpoint, float] = {}
+        self.move(address)
+
+    def move(self, address: str) -> None:
+        """Another name or port holds now; what was connected to before stays own for a while."""
         self.name = address
         self._host, self.port = split_address(address)
-        self._clock = clock
-        self._seen: dict[bytes, float] = {}
 
     def resolve(self) -> list[Address]:
         """The addresses the name has now, in random order, ``MAX_ADDRESSES`` of them at most.
@@ -59,7 +64,7 @@ class Center:
             packed = socket.inet_pton(family, text.partition("%")[0])
             v6 = family == socket.AF_INET6
             host = f"ipv6:[{text.replace('%', '%25')}]" if v6 else f"ipv4:{text}"
-            addresses[packed] = Address(packed, f"{host}:{self.port}")
+            addresses[packed] = Address(packed, self.port, f"{host}:{self.port}")
         chosen = random.sample(list(addresses.values()), min(len(addresses), MAX_ADDRESSES))
         for address in chosen:
             self.saw(address)
@@ -67,11 +72,12 @@ class Center:
 
     def saw(self, address: Address) -> None:
         """The name has the address now, or a connection to it ends now."""
-        self._seen.pop(address.packed, None)
-        self._seen[address.packed] = self._clock()  # the newest stand last
+        endpoint = (address.packed, address.port)
+        self._seen.pop(endpoint, None)
+        self._seen[endpoint] = self._clock()  # the newest stand last
 
     def endpoints(self) -> frozenset[Endpoint]:
         """What counts as own traffic: the addresses of now, and those of a while ago."""
         oldest = self._clock() - REMEMBER_SECONDS
-        self._seen = {packed: seen for packed, seen in self._seen.items() if seen >= oldest}
-        return frozenset((packed, self.port) for packed in list(self._seen)[-MAX_ADDRESSES:])
+        self._seen = {endpoint: seen for endpoint, seen in self._seen.items() if seen >= oldest}
+        return frozenset(list(self._seen)[-MAX_ADDRESSES:])

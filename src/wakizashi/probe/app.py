@@ -11,17 +11,21 @@ import time
 
 from wakizashi.errors import Retryable
 from wakizashi.lifecycle import StopSignal
+from wakizashi.notify import Supervisor
 from wakizashi.probe.addresses import Center
 from wakizashi.probe.capture import CaptureError, choose
 from wakizashi.probe.channel import Credentials
 from wakizashi.probe.config import ProbeConfig
+from wakizashi.probe.courier import Courier
 from wakizashi.probe.devices import Netlink
 from wakizashi.probe.dump import Dump
 from wakizashi.probe.ending import last_resort
-from wakizashi.probe.loop import STUCK_SECONDS, Probe
+from wakizashi.probe.loop import ROUND_SECONDS, Probe
+from wakizashi.probe.reload import apply
 from wakizashi.probe.stats import ProbeStats, render
 from wakizashi.probe.transmit import Transmitter
-from wakizashi.telemetry import HealthServer
+from wakizashi.reload import Reload, Source
+from wakizashi.telemetry import HealthServer, Throttle
 
 _log = logging.getLogger(__name__)
 
@@ -29,8 +33,10 @@ STOP_SECONDS = 8.0
 """From the signal to the exit, well within the 10 s that container runtimes give at least."""
 
 
-def run(config: ProbeConfig, *, wait_for_devices: bool = False) -> None:
-    """Run until SIGTERM or SIGINT.
+def run(
+    config: ProbeConfig, source: Source[ProbeConfig], *, wait_for_devices: bool = False
+) -> None:
+    """Run until SIGTERM or SIGINT; SIGHUP loads ``config`` again from its ``source``.
 
     Raises:
         WakizashiError: it can't start: no privilege, no device, a directory in use.
@@ -38,7 +44,7 @@ def run(config: ProbeConfig, *, wait_for_devices: bool = False) -> None:
     stats = ProbeStats()
     credentials = Credentials.of(config)
     name, engine, reasons = choose(config.capture)
-    with StopSignal() as stop, Netlink() as netlink:
+    with StopSignal() as stop, Supervisor() as supervisor, Netlink() as netlink:
         dump = Dump(
             config.dumpDir,
             limit_bytes=config.dumpLimit,
@@ -47,27 +53,43 @@ def run(config: ProbeConfig, *, wait_for_devices: bool = False) -> None:
             stats=stats,
         )
         dump.open()
-        probe = Probe(config, engine, dump, netlink, stats, on_window=lambda: transmitter.wake())
+
+        def closed() -> None:
+            courier.wake()
+            tell()
+
+        def tell() -> None:
+            supervisor.status(
+                f"engine {name}; devices: {len(probe.watch)}; "
+                f"windows waiting: {len(dump.directory.pending())}"
+            )
+
+        probe = Probe(config, engine, dump, netlink, stats, on_window=closed)
         center = Center(config.centerAddr)
         transmitter = Transmitter(
             dump,
             center,
-            upload_retry=config.uploadRetry,
             interval_seconds=config.capInterval,
             channel_lifetime_seconds=config.channelLifetime,
             announce=probe.announce,
-            stats=stats,
             credentials=credentials,
         )
-        health = _health(config, stats, dump, probe)
+        courier = Courier(
+            transmitter,
+            dump,
+            upload_retry=config.uploadRetry,
+            interval_seconds=config.capInterval,
+            stats=stats,
+        )
+        health = _health(config, stats, dump, probe, courier)
         if health is not None:
             health.start()
         try:
             center.resolve()
         except Retryable as error:
             _log.warning("%s", error)
-        probe.set_endpoints(center.endpoints())
-        if not probe.open_devices() and not wait_for_devices:
+        probe.watch.set_endpoints(center.endpoints())
+        if not probe.watch.open_devices() and not wait_for_devices:
             raise CaptureError(_no_device(config, netlink))
         _log.info(
             "%s: engine %s%s, windows of %d s, to %s; %d windows wait in %s",
@@ -79,21 +101,44 @@ def run(config: ProbeConfig, *, wait_for_devices: bool = False) -> None:
             len(dump.directory.pending()),
             config.dumpDir,
         )
-        transmitter.start()
-        transmitter.wake()
+
+        def change(new: ProbeConfig) -> None:
+            apply(reload.config, new, probe, dump, courier, devices_may_lack=wait_for_devices)
+
+        reload = Reload(config, source, supervisor, change)
+        throttle = Throttle(_log)
+
+        def tend() -> None:
+            # Fed from here, not from a thread of its own: it says that packets are counted and
+            # windows delivered, not that a process exists.
+            trouble = courier.trouble()
+            if trouble is None:
+                supervisor.alive()
+            else:
+                throttle.error("stuck", trouble)
+            reload.answer()
+
+        courier.start()
+        courier.wake()
+        probe.pulse.beat(ROUND_SECONDS)  # before it is said to be ready
+        supervisor.ready()
+        tell()
         try:
-            probe.run(stop)
+            probe.run(stop, source.hangup, tend, supervisor.feed_seconds or ROUND_SECONDS)
         finally:  # capture that fails ends like one that is stopped: the open window is kept
-            _stop(probe, transmitter, dump, stats)
+            supervisor.stopping()
+            _stop(probe, courier, transmitter, dump, stats)
         if health is not None:
             health.close()
 
 
-def _stop(probe: Probe, transmitter: Transmitter, dump: Dump, stats: ProbeStats) -> None:
+def _stop(
+    probe: Probe, courier: Courier, transmitter: Transmitter, dump: Dump, stats: ProbeStats
+) -> None:
     _log.info("stopping: delivering what waits, for %.0f s at most", STOP_SECONDS)
     deadline = time.monotonic() + STOP_SECONDS
     unsaved = probe.finish()
-    transmitter.stop(deadline)
+    courier.stop(deadline)
     if unsaved is not None:
         last_resort(unsaved, transmitter, dump, stats)
     waiting = len(dump.directory.pending())
@@ -109,15 +154,13 @@ def _stop(probe: Probe, transmitter: Transmitter, dump: Dump, stats: ProbeStats)
 
 
 def _health(
-    config: ProbeConfig, stats: ProbeStats, dump: Dump, probe: Probe
+    config: ProbeConfig, stats: ProbeStats, dump: Dump, probe: Probe, courier: Courier
 ) -> HealthServer | None:
     if config.healthPort is None:
         return None
 
     def live() -> str | None:
-        silent = time.monotonic() - probe.heartbeat
-        limit = STUCK_SECONDS + config.capInterval
-        return f"the capture loop stands still for {silent:.0f} s" if silent > limit else None
+        return probe.pulse.trouble() or courier.trouble()
 
     return HealthServer(
         "0.0.0.0",

@@ -95,6 +95,10 @@ class FlowCounter:
         for key, entry in self._flows.items():
             entry[2] = self._touches(key)
 
+    def set_max_flows(self, max_flows: int) -> None:
+        """Replace the limit; flows that there are stay."""
+        self._max_flows = max_flows
+
     def _touches(self, key: bytes) -> int:
         if key == OTHER:  # may hold packets of any flow, so each has to be looked at
             return int(bool(self._hosts))
@@ -185,6 +189,10 @@ class Tap(ABC):
         Raises:
             CaptureError: the kernel has no room for them; the ones before still hold.
         """
+
+    @abstractmethod
+    def set_max_flows(self, max_flows: int) -> None:
+        """Replace ``Limits.max_flows``, for flows that begin: with the next window at the latest."""
 
     @abstractmethod
     def close(self) -> None:

@@ -81,6 +81,11 @@ class Credentials:
         """Those that a configuration names."""
         return cls(config.tls, config.tokenFile, config.server_name())
 
+    def are_of(self, config: ProbeConfig) -> bool:
+        """Whether a configuration names these."""
+        known = (self._tls, self._token_file, self.server_name)
+        return known == (config.tls, config.tokenFile, config.server_name())
+
     def _load(self) -> _Loaded:
         try:
             authorities = self._tls.load_authorities() if self._tls else None
@@ -152,32 +157,62 @@ class Credentials:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Where a channel leads, and how."""
+
+    address: str
+    """``centerAddr``."""
+    credentials: Credentials
+    """What is shown and checked."""
+    lifetime_seconds: float
+    """After which the channel is made anew."""
+
+
 class Channels:
-    """The channel in use, and new ones; belongs to one thread.
+    """The channel in use, and new ones; belongs to one thread, but for ``wanted``.
 
     Args:
-        center: where it is.
-        credentials: what is shown and checked.
-        lifetime_seconds: after which the channel is made anew.
+        center: where ``way`` leads.
         announce: hears of what counts as own traffic before anything is sent there.
     """
 
     def __init__(
         self,
         center: Center,
-        credentials: Credentials,
+        way: Way,
         *,
-        lifetime_seconds: float,
         announce: Callable[[frozenset[Endpoint]], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._center, self._lifetime = center, lifetime_seconds
-        self.credentials = credentials
+        self._center, self._way = center, way
+        self.wanted = way
+        """What the channels after the next :meth:`take_over` are; another thread may set it."""
         self._announce = announce
         self._clock = clock
         self._channel: grpc.Channel | None = None
-        self._address = Address(b"", "")
+        self._address = Address(b"", 0, "")
         self._until = 0.0
+
+    @property
+    def credentials(self) -> Credentials:
+        """What is shown and checked now."""
+        return self._way.credentials
+
+    def take_over(self) -> bool:
+        """Go the way that is wanted, over a new channel if it is another; whether the center moved.
+
+        What the one before sent and is still to send stays own traffic for a while.
+        """
+        wanted = self.wanted
+        if wanted == self._way:
+            return False
+        self.close()
+        moved = wanted.address != self._way.address
+        self._way = wanted
+        if moved:
+            self._center.move(wanted.address)
+        return moved
 
     @property
     def idle(self) -> bool:
@@ -202,7 +237,7 @@ class Channels:
         for address in addresses:
             self._channel = self.credentials.channel(address.target, self._center)
             self._address = address
-            self._until = self._clock() + self._lifetime * random.uniform(0.8, 1.0)
+            self._until = self._clock() + self._way.lifetime_seconds * random.uniform(0.8, 1.0)
             yield self._channel, address.target
 
     def close(self) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 
 from wakizashi import config as loader
-from wakizashi.lifecycle import guard
+from wakizashi.lifecycle import HangUp, guard
 from wakizashi.probe.capture import survey
 from wakizashi.probe.config import ProbeConfig
+from wakizashi.reload import Source
 from wakizashi.telemetry import setup_logging
 from wakizashi.version import version_text
 
@@ -53,36 +54,53 @@ def command(
 ) -> None:
     """Count the bytes that pass this host's network devices, and send them to a center."""
 
+    def load() -> ProbeConfig:
+        return loader.load(ProbeConfig, path, overrides=overrides)
+
+    def load_again() -> ProbeConfig:
+        config = load()
+        _warn(config)
+        return config
+
     def work() -> None:
         loader.refuse_listed_secrets(ProbeConfig, overrides)
-        config = loader.load(ProbeConfig, path, overrides=overrides)
-        setup_logging(config.logLev, "probe")
-        warnings = list(config.warnings())
-        if check:
-            for warning in warnings:
-                click.echo(f"warning: {warning}", err=True)
-            click.echo(f"{path or 'defaults'}: ok")
-            click.echo(survey(config.capture), nl=False)
-            return
-        for warning in warnings:
-            _log.warning("%s", warning)
-        _quiet_grpc()
-        if pcap is not None:
-            from wakizashi.probe.offline import replay
+        with HangUp() as hangup:
+            config = load()
+            setup_logging(config.logLev, "probe")
+            if check:
+                for warning in config.warnings():
+                    click.echo(f"warning: {warning}", err=True)
+                click.echo(f"{path or 'defaults'}: ok")
+                click.echo(survey(config.capture), nl=False)
+                return
+            _warn(config)
+            _quiet_grpc()
+            if pcap is not None:  # it ends by itself: a hang-up changes nothing
+                _replay(config, pcap)
+                return
+            from wakizashi.probe.app import run
 
-            stats = replay(config, pcap)
-            click.echo(
-                f"{pcap}: {stats.counted_packets} packets with {stats.counted_bytes} bytes in "
-                f"{stats.windows_delivered} windows, all acknowledged by {config.centerAddr} "
-                f"({stats.non_ip_packets} packets without IP, {stats.own_packets} of the probe's "
-                "own left out)"
-            )
-            return
-        from wakizashi.probe.app import run
-
-        run(config, wait_for_devices=wait_for_devices)
+            source = Source(str(path or "defaults"), load_again, hangup)
+            run(config, source, wait_for_devices=wait_for_devices)
 
     guard("probe", work)
+
+
+def _warn(config: ProbeConfig) -> None:
+    for warning in config.warnings():
+        _log.warning("%s", warning)
+
+
+def _replay(config: ProbeConfig, pcap: Path) -> None:
+    from wakizashi.probe.offline import replay
+
+    stats = replay(config, pcap)
+    click.echo(
+        f"{pcap}: {stats.counted_packets} packets with {stats.counted_bytes} bytes in "
+        f"{stats.windows_delivered} windows, all acknowledged by {config.centerAddr} "
+        f"({stats.non_ip_packets} packets without IP, {stats.own_packets} of the probe's "
+        "own left out)"
+    )
 
 
 def _quiet_grpc() -> None:

@@ -15,6 +15,7 @@ from wakizashi import tls as pem
 from wakizashi.config import LogLevel, Port, Section, Size
 from wakizashi.pattern import Pattern
 from wakizashi.probe.capture import engine_names
+from wakizashi.reload import Takes
 from wakizashi.secret_files import exposed, read_token
 
 MAX_FLOWS = 1_000_000
@@ -69,23 +70,23 @@ class Tls(Section):
 class ProbeConfig(Section):
     """``probe-config.yaml``; the keys are documented in the README."""
 
-    centerAddr: str = "127.0.0.1:10080"
-    logLev: LogLevel = 1
-    dumpDir: Path = Path("./dump")
-    networkDevs: tuple[str, ...] = ()
-    autoClear: bool = True
-    capInterval: Annotated[int, Field(le=86_400)] = 30
-    uploadRetry: Annotated[int, Field(ge=0, le=1_000)] = 5
-    name: str = ""
-    capture: str = "auto"
-    maxFlows: Annotated[int, Field(ge=1, le=MAX_FLOWS)] = 65_536
-    tags: dict[str, str] = Field(default_factory=dict)
-    healthPort: Port | None = None
-    ringSize: Annotated[Size, Field(ge=2**16, le=2**31)] = 32 * 2**20
-    dumpLimit: Size = 2**30
-    channelLifetime: Annotated[int, Field(ge=1, le=31_536_000)] = 300
-    tls: Tls | None = None
-    tokenFile: Path | None = None
+    centerAddr: Annotated[str, Takes.CONNECTION] = "127.0.0.1:10080"
+    logLev: Annotated[LogLevel, Takes.AT_ONCE] = 1
+    dumpDir: Annotated[Path, Takes.RESTART] = Path("./dump")
+    networkDevs: Annotated[tuple[str, ...], Takes.AT_ONCE] = ()
+    autoClear: Annotated[bool, Takes.AT_ONCE] = True
+    capInterval: Annotated[int, Field(le=86_400), Takes.AT_ONCE] = 30
+    uploadRetry: Annotated[int, Field(ge=0, le=1_000), Takes.DELIVERY] = 5
+    name: Annotated[str, Takes.RESTART] = ""
+    capture: Annotated[str, Takes.RESTART] = "auto"
+    maxFlows: Annotated[int, Field(ge=1, le=MAX_FLOWS), Takes.WINDOW] = 65_536
+    tags: Annotated[dict[str, str], Takes.WINDOW] = Field(default_factory=dict)
+    healthPort: Annotated[Port | None, Takes.RESTART] = None
+    ringSize: Annotated[Size, Field(ge=2**16, le=2**31), Takes.DEVICE] = 32 * 2**20
+    dumpLimit: Annotated[Size, Takes.AT_ONCE] = 2**30
+    channelLifetime: Annotated[int, Field(ge=1, le=31_536_000), Takes.CONNECTION] = 300
+    tls: Annotated[Tls | None, Takes.CONNECTION] = None
+    tokenFile: Annotated[Path | None, Takes.CONNECTION] = None
 
     @field_validator("centerAddr")
     @classmethod

@@ -47,6 +47,13 @@ class Dump:
         self._stats = stats
         self._told_bad = 0
 
+    def change(self, *, limit_bytes: int, auto_clear: bool, max_flows: int) -> None:
+        """From the capture thread: from the next window, or the next ack, on these hold."""
+        self.directory.limit_bytes = limit_bytes
+        self._auto_clear = auto_clear
+        if self._merging is not None:
+            self._merging.set_max_flows(max_flows)
+
     def open(self) -> None:
         """Lock and tidy the directory; see :meth:`wakizashi.files.WindowDirectory.open`."""
         self.directory.open(keeps_sent=self._remember or not self._auto_clear)

@@ -51,6 +51,12 @@ class Merging:
         """Flows in the pairs that were looked at for the window in hand."""
         self._throttle = Throttle(_log)
 
+    def set_max_flows(self, max_flows: int) -> None:
+        """Replace the limit of flows of one device; what it refused is looked at again."""
+        if max_flows != self._max_flows:
+            self._max_flows = max_flows
+            self._refused.clear()
+
     def save(self, window: Window) -> Entry:
         """Make a window durable.
 

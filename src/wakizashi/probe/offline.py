@@ -16,6 +16,7 @@ from wakizashi.probe.addresses import Center
 from wakizashi.probe.capture import Limits
 from wakizashi.probe.channel import Credentials
 from wakizashi.probe.config import ProbeConfig
+from wakizashi.probe.courier import Courier
 from wakizashi.probe.devices import ARPHRD_ETHER, Device, Netlink
 from wakizashi.probe.dump import Dump
 from wakizashi.probe.engines.replay import ReplayEngine, ReplayTap
@@ -62,14 +63,19 @@ def replay(config: ProbeConfig, path: Path) -> ProbeStats:
         transmitter = Transmitter(
             dump,
             center,
-            upload_retry=config.uploadRetry,
-            interval_seconds=max(1, config.capInterval),
+            interval_seconds=config.capInterval,
             channel_lifetime_seconds=config.channelLifetime,
             announce=lambda endpoints: None,
-            stats=stats,
             credentials=credentials,
         )
-        if not transmitter.deliver_with_retries():
+        courier = Courier(
+            transmitter,
+            dump,
+            upload_retry=config.uploadRetry,
+            interval_seconds=config.capInterval,
+            stats=stats,
+        )
+        if not courier.deliver_with_retries():
             waiting = len(dump.directory.pending())
             raise WakizashiError(
                 f"--pcap: {path}: {waiting} windows are not acknowledged and wait in "

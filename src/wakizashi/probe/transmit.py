@@ -1,13 +1,12 @@
 """Delivery: what waits in the dump directory goes to the center, until it is acknowledged.
 
 One delivery is one ``Transmit`` call: opened when windows wait, closed when the
-last ack is in. Runs on a thread of its own. Nothing is lost here: a window
-leaves the dump directory on the center's word alone.
+last ack is in. Runs on the delivery thread (:mod:`wakizashi.probe.courier`). Nothing
+is lost here: a window leaves the dump directory on the center's word alone.
 """
 
 import logging
 import random
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum, auto
@@ -18,11 +17,10 @@ import grpc
 from wakizashi.errors import Retryable
 from wakizashi.probe.addresses import Center
 from wakizashi.probe.capture import Endpoint
-from wakizashi.probe.channel import Channels, Credentials, connected
+from wakizashi.probe.channel import Channels, Credentials, Way, connected
 from wakizashi.probe.dump import Dump
 from wakizashi.probe.refusals import explain
-from wakizashi.probe.stats import ProbeStats
-from wakizashi.telemetry import Throttle
+from wakizashi.pulse import STUCK_SECONDS, Pulse
 from wakizashi.v1 import traffic_pb2 as pb
 from wakizashi.window_file import Entry
 
@@ -37,9 +35,8 @@ CALL_SECONDS = 30.0
 SLOWEST_BYTES_PER_SECOND = 16 * 1024
 """A call may take ``CALL_SECONDS``, and longer by what this rate needs for its bytes."""
 
-BACKOFF_SECONDS = (0.2, 5.0)
-SPREAD = 1 / 2
-"""The part of a window's length over which a fleet spreads its deliveries (docs/scaling.md)."""
+RESOLVE_SECONDS = 120.0
+"""As long as a resolver with three silent name servers takes, and two search domains."""
 
 
 class Unsaved(Enum):
@@ -54,118 +51,66 @@ class Unsaved(Enum):
 
 
 class Transmitter:
-    """Delivers what waits. :meth:`run` is a thread's work; :meth:`deliver` one attempt."""
+    """Delivers what waits: :meth:`deliver` is one attempt."""
 
     def __init__(
         self,
         dump: Dump,
         center: Center,
         *,
-        upload_retry: int,
         interval_seconds: int,
         channel_lifetime_seconds: float,
         announce: Callable[[frozenset[Endpoint]], None],
-        stats: ProbeStats,
         credentials: Credentials | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._dump, self._center, self._stats = dump, center, stats
-        self._retries, self._interval = upload_retry, interval_seconds
+        self._dump, self._center = dump, center
+        self._interval = interval_seconds
         self._clock = clock
         self._channels = Channels(
             center,
-            credentials or Credentials(),
-            lifetime_seconds=channel_lifetime_seconds,
+            Way(center.name, credentials or Credentials(), channel_lifetime_seconds),
             announce=announce,
             clock=clock,
         )
-        self._throttle = Throttle(_log, clock)
-        self._wake = threading.Event()
-        self._stopping = threading.Event()
-        self._deadline: float | None = None
-        self._not_before = 0.0
+        self.pulse = Pulse("delivery", clock)
+        self.deadline: float | None = None
+        """Monotonic time at which all is to be over; None while there is no end."""
+        self.not_before = 0.0
+        """Monotonic time before which the center does not want to hear of the probe."""
         self._behind: set[Entry] = set()
         """What did not go when it was tried: the others come first, else it may hold them up."""
         self._offered_unsaved = False
         self._call: Any = None
-        self._thread: threading.Thread | None = None
 
-    def start(self) -> None:
-        """Deliver on a thread, until :meth:`stop`."""
-        self._thread = threading.Thread(target=self._run, name="transmit", daemon=True)
-        self._thread.start()
+    @property
+    def center_name(self) -> str:
+        """``centerAddr``, as it holds."""
+        return self._center.name
 
-    def wake(self) -> None:
-        """A window was closed."""
-        self._wake.set()
+    @property
+    def way(self) -> Way:
+        """Where and how the next connection is made."""
+        return self._channels.wanted
 
-    def stop(self, deadline: float) -> None:
-        """Deliver what waits once more and end, at monotonic time ``deadline`` at the latest."""
-        self._deadline = deadline
-        self._stopping.set()
-        self._wake.set()
-        if self._thread is not None:
-            self._thread.join(max(0.0, deadline - self._clock()))
-            call = self._call
-            if self._thread.is_alive() and call is not None:
-                call.cancel()
-                self._thread.join(1.0)
+    def change(self, interval_seconds: int, way: Way) -> None:
+        """From another thread: from the next call on these hold, if need be over a new connection."""
+        self._interval = interval_seconds
+        self._channels.wanted = way
 
-    def _run(self) -> None:
-        # A fleet closes its windows at the same moment: each probe has a phase of its own.
-        phase = random.uniform(0.0, self._interval * SPREAD)
-        while not self._stopping.is_set():
-            asked = self._not_before - self._clock()
-            if asked <= 0:
-                self._wake.wait(self._interval)
-            self._wake.clear()
-            self._stopping.wait(asked if asked > 0 else phase)
-            self._attempt()
-        self._attempt()
+    def past_deadline(self) -> bool:
+        """Whether all is to be over."""
+        return self.deadline is not None and self._clock() >= self.deadline
+
+    def cancel(self) -> None:
+        """From another thread: break off the call in progress."""
+        call = self._call
+        if call is not None:
+            call.cancel()
+
+    def close(self) -> None:
+        """Close the connection; the next delivery makes another."""
         self._channels.close()
-
-    def _attempt(self) -> None:
-        """The top of the thread: whatever goes wrong, the next window is another attempt."""
-        try:
-            self.deliver_with_retries()
-        except Exception as error:
-            self._stats.delivery_failures += 1
-            self._throttle.error("trouble", f"delivery failed unexpectedly: {error!r}")
-
-    def deliver_with_retries(self) -> bool:
-        """Deliver all that waits, with up to ``uploadRetry`` immediate retries; whether it went."""
-        for attempt in range(1 + self._retries):
-            if self._past_deadline():
-                break
-            try:
-                self.deliver()
-            except Retryable as error:
-                self._stats.delivery_failures += 1
-                waiting = len(self._dump.directory.pending())
-                self._throttle.warning(
-                    "delivery",
-                    f"{error}; {waiting} windows wait in {self._dump.directory.path}",
-                )
-                if error.delay_seconds:  # refused: an operator has to do something first
-                    break
-                if self._not_before > self._clock() and not self._stopping.is_set():
-                    break
-                if attempt < self._retries:
-                    low, high = BACKOFF_SECONDS
-                    pause = min(high, low * 2**attempt) * random.uniform(0.5, 1.5)
-                    if self._stopping.is_set():
-                        left = (self._deadline or 0.0) - self._clock()
-                        time.sleep(max(0.0, min(pause, left)))
-                    else:
-                        self._stopping.wait(pause)
-            else:
-                if self._throttle.clear("delivery"):
-                    _log.info("delivery to %s works again", self._center.name)
-                return True
-        return False
-
-    def _past_deadline(self) -> bool:
-        return self._deadline is not None and self._clock() >= self._deadline
 
     def deliver(self) -> None:
         """Deliver everything that waits.
@@ -175,6 +120,7 @@ class Transmitter:
         """
         unreadable: dict[Entry, Retryable] = {}  # they must not hold up the others
         while entries := [e for e in self._dump.directory.deliverable() if e not in unreadable]:
+            self.pulse.beat(0.0)
             self._behind.intersection_update(entries)
             entries.sort(key=self._behind.__contains__)
             batch = self._read_batch(entries, unreadable)
@@ -221,11 +167,15 @@ class Transmitter:
         waiting = {_identity(chunks[0]): entry for entry, chunks in batch}
         size = sum(len(chunk) for _, chunks in batch for chunk in chunks)
         timeout = CALL_SECONDS + size / SLOWEST_BYTES_PER_SECOND
-        if self._deadline is not None:
-            timeout = max(0.1, min(timeout, self._deadline - self._clock()))
+        if self.deadline is not None:
+            timeout = max(0.1, min(timeout, self.deadline - self._clock()))
         faults = []
         refused = False
+        if self._channels.take_over():
+            self.not_before = 0.0  # another center asked for that
+        self.pulse.beat(RESOLVE_SECONDS + STUCK_SECONDS)
         for channel, target in self._channels.open():
+            self.pulse.beat(timeout)
             # gRPC takes the first message before it has a connection. Of a window that is on
             # disk that does not matter; of one that is not it has to be known.
             if None in waiting.values() and not connected(channel, timeout):
@@ -293,7 +243,7 @@ class Transmitter:
                     # What the center asks for, and up to half more: not all come back at once.
                     delay = min(ack.retry_delay_ms / 1000, self._interval)
                     delay *= random.uniform(1.0, 1.5)
-                    self._not_before = max(self._not_before, self._clock() + delay)
+                    self.not_before = max(self.not_before, self._clock() + delay)
                     trouble = f"the center asks to try later: {ack.reason}"
         finally:
             self._call = None

@@ -58,6 +58,12 @@ class WindowClock:
         self.deadline = now.monotonic + rest / 1000
         """Monotonic time at which the open window is due to be closed."""
 
+    def change(self, interval_seconds: int, now: Moment) -> None:
+        """The open window ends at the next multiple of another interval, and so on."""
+        if interval_seconds * 1000 != self._interval_ms:
+            self._interval_ms = interval_seconds * 1000
+            self._schedule(now)
+
     def postpone(self, now: Moment) -> None:
         """Leave the window open until the next multiple of the interval."""
         self._schedule(now)
@@ -96,9 +102,14 @@ class WindowBuilder:
 
     def __init__(self, probe: str, tags: Tags, max_flows: int) -> None:
         self._probe, self._tags, self._max_flows = probe, tags, max_flows
+        self._next_tags = tags
         self._accounts: dict[str, _Account] = {}
         self._addresses: set[bytes] = set()
         self._unexplained: dict[str, int] = {}
+
+    def change(self, tags: Tags, max_flows: int) -> None:
+        """Other tags, for the windows after the open one; another limit, for what is still added."""
+        self._next_tags, self._max_flows = tags, max_flows
 
     def saw_addresses(self, addresses: Collection[bytes]) -> None:
         """These are, or were, addresses of this host while the window was open."""
@@ -138,6 +149,7 @@ class WindowBuilder:
         ``overdue``: what a device of the old window counted is still to come, so
         that window's addresses hold on.
         """
+        self._tags = self._next_tags
         # Of the devices of this window alone: names that come and go for ever take no memory.
         self._unexplained = {
             name: self._ledger(name, account)[1] for name, account in self._accounts.items()

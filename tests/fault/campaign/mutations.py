@@ -108,9 +108,9 @@ MUTATIONS = (
     ),
     Mutation(
         "own traffic is not left out",
-        "probe/loop.py",
-        "tap = self._engine.open(device, limits, self._endpoints)",
-        "tap = self._engine.open(device, limits, frozenset())",
+        "probe/watch.py",
+        "tap = self._engine.open(device, self._limits, self._endpoints)",
+        "tap = self._engine.open(device, self._limits, frozenset())",
         ("tests/unit/test_loop.py", "tests/live/test_devices.py"),
     ),
     Mutation(
@@ -153,9 +153,9 @@ MUTATIONS = (
     ),
     Mutation(
         "a device that goes takes with it what was not read yet",
-        "probe/loop.py",
-        "        self._drain(watched.tap)\n        self._engine.cut()\n        self._take(watched, passed)\n",
-        "        self._engine.cut()\n        self._take(watched, passed)\n",
+        "probe/watch.py",
+        "        self._drain(watched.tap)\n        self._engine.cut()\n",
+        "        self._engine.cut()\n",
         ("tests/unit/test_loop.py", "tests/live/test_devices.py"),
     ),
 )

@@ -59,6 +59,8 @@ class EbpfEngine(Engine):
         """By interface index, of every device watched: what was read and not yet taken."""
         self._endpoints: frozenset[Endpoint] = frozenset()
         self._max_flows = 0
+        self._stale: set[int] = set()
+        """Devices let go of since the open window began: it may hold some of their packets."""
         self._throttle = Throttle(_log)
 
     def obstacle(self) -> str | None:
@@ -91,9 +93,11 @@ class EbpfEngine(Engine):
                 f"{MAX_INDEX}; use another engine: capture: ring"
             )
         self._max_flows = limits.max_flows
-        self._counts[device.index] = Counts()
         try:
             traffic = self._loaded()
+            if device.index in self._stale:
+                self._swap(traffic)
+            self._counts[device.index] = Counts()
             self.set_endpoints(endpoints)
             if not traffic.admit(device.index, len(self._counts), limits.max_flows):
                 self._swap(traffic)
@@ -143,6 +147,11 @@ class EbpfEngine(Engine):
                 counts.non_ip += tally
             else:
                 counts.add(key or OTHER, tally, self._max_flows)
+        self._stale.clear()
+
+    def set_max_flows(self, max_flows: int) -> None:
+        """Replace the limit of all taps: the window that the next cut begins has it."""
+        self._max_flows = max_flows
 
     def take(self, index: int) -> Counts:
         """What was read of a device and not yet handed over."""
@@ -152,6 +161,7 @@ class EbpfEngine(Engine):
     def forget(self, index: int) -> None:
         """The device's tap is closed."""
         self._counts.pop(index, None)
+        self._stale.add(index)
 
     def close(self) -> None:
         """Let go of programs and maps."""
@@ -189,6 +199,10 @@ class EbpfTap(Tap):
     def set_endpoints(self, endpoints: Collection[Endpoint]) -> None:
         """Replace the center's endpoints, for all taps of the engine."""
         self._engine.set_endpoints(endpoints)
+
+    def set_max_flows(self, max_flows: int) -> None:
+        """Replace the limit, for all taps of the engine."""
+        self._engine.set_max_flows(max_flows)
 
     def close(self) -> None:
         """Close the socket."""

@@ -251,6 +251,10 @@ class ReplayTap(Tap):
         """Replace the center's endpoints."""
         self._counter.set_endpoints(endpoints)
 
+    def set_max_flows(self, max_flows: int) -> None:
+        """Replace the limit."""
+        self._counter.set_max_flows(max_flows)
+
     def close(self) -> None:
         """Close the file."""
         self._log.removeHandler(self._warnings)

@@ -118,6 +118,10 @@ class RingTap(Tap):
         except OSError as error:
             raise packet_socket.no_room(error) from error
 
+    def set_max_flows(self, max_flows: int) -> None:
+        """Replace the limit."""
+        self._ring.set_max_flows(max_flows)
+
     def close(self) -> None:
         """Close the socket and unmap the ring."""
         self._socket.close()

@@ -86,6 +86,12 @@ class Ring:
         self._fence = threading.Lock()
         self._fence.acquire()
 
+    def set_max_flows(self, max_flows: int) -> None:
+        """Replace the limit of flows that begin."""
+        self._max_flows = max_flows
+        for counter in (self._four, self._six, self._rest):
+            counter.set_max_flows(max_flows)
+
     def close(self) -> None:
         """Let go of the memory."""
         del self._slots

@@ -51,6 +51,10 @@ class FlowTable:
         self._bytes = np.zeros(rows, np.int64)
         self._used = np.zeros(rows, np.bool_)
 
+    def set_max_flows(self, max_flows: int) -> None:
+        """Replace the limit; keys that there are stay."""
+        self._max_flows = max_flows
+
     def add(self, keys: Sequence[Words], sizes: Integers) -> None:
         """Count packets.
 
