@@ -1,5 +1,6 @@
 """The command ``wakizashi``, for people: look at what is stored, see it work."""
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import click
 
 from wakizashi.errors import WakizashiError
 from wakizashi.lifecycle import guard
+from wakizashi.telemetry import LEVELS, setup_logging
 from wakizashi.version import version_text
 
 
@@ -79,6 +81,52 @@ def audit(path: Path | None, last: str, form: str, overrides: tuple[str, ...]) -
         if not report.adds_up:
             sys.stdout.flush()
             raise WakizashiError(verdict(report))
+
+    guard("wakizashi", work)
+
+
+@command.command()
+@click.option(
+    "-c",
+    "--config",
+    "paths",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A probe's or a center's YAML file; may be repeated.",
+)
+@click.option("--probe", is_flag=True, help="Look for a probe where the keys of FILE don't tell.")
+@click.option("--center", is_flag=True, help="Look for a center where the keys of FILE don't tell.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="How to print.",
+)
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a key.")
+def doctor(
+    paths: tuple[Path, ...], probe: bool, center: bool, form: str, overrides: tuple[str, ...]
+) -> None:
+    """Would the daemons work on this host? Exit with 1 where something would not.
+
+    Without -c it looks at the defaults of a probe.
+    """
+
+    def work() -> None:
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+        setup_logging(LEVELS.index(logging.CRITICAL), "wakizashi")  # the findings tell it all
+        from wakizashi.doctor import report, run
+
+        _refuse_listed_secrets(overrides)
+        told = [kind for kind, wanted in (("probe", probe), ("center", center)) if wanted]
+        sections = run.doctor(paths, overrides=overrides, told=told)
+        run.write(sections, form)
+        sys.stdout.flush()
+        if not report.works(sections):
+            raise WakizashiError(report.verdict(sections))
+        if form == "table":
+            click.echo(report.verdict(sections))
 
     guard("wakizashi", work)
 

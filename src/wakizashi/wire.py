@@ -61,6 +61,11 @@ RESERVED_TAGS = frozenset(
     }
 )
 
+TIME_METADATA = "wakizashi-time-ms"
+"""Trailing metadata of each call that was taken: the center's Unix time in milliseconds as it ended."""
+PROBE_METADATA = "wakizashi-probe-bin"
+"""Metadata of a call: the name, in UTF-8, of the probe whose windows it would bring."""
+
 _NAME = re.compile(rf"[^\x00-\x1f\x7f\\\ud800-\udfff]{{1,{MAX_NAME_LENGTH}}}")
 _TAG_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,62}")
 _LENGTH = struct.Struct("<I")

@@ -95,6 +95,20 @@ def test_only_the_reader_of_an_audit_reads_a_backend() -> None:
     assert not [name for name in importers("wakizashi.probe") if name.startswith("wakizashi.audit")]
 
 
+def test_a_look_of_the_doctor_is_at_one_daemon() -> None:
+    """What knows both loads the configurations; nothing but the command line needs the doctor."""
+    room = "wakizashi.doctor"
+    probe, center = (
+        {name for name in importers(f"wakizashi.{side}") if name.startswith(f"{room}.")}
+        for side in ("probe", "center")
+    )
+    assert probe & center == {f"{room}.subjects"}
+    assert {f"{room}.contact", f"{room}.capturing"} <= probe
+    assert {f"{room}.storing"} <= center
+    users = {name for name in importers(room) if not name.startswith(room)}
+    assert users == {"wakizashi.cli"}
+
+
 def test_libraries_never_import_a_command_line() -> None:
     for cli in ("wakizashi.cli", "wakizashi.probe.cli", "wakizashi.center.cli"):
         assert all(module.endswith("__main__") for module in importers(cli)), cli

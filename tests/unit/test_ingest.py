@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,6 +15,7 @@ from wakizashi import wire
 from wakizashi.center import ingest
 from wakizashi.center.admission import Admission
 from wakizashi.center.config import Limits
+from wakizashi.center.identity import Caller, Identity
 from wakizashi.center.ingest import Ingest
 from wakizashi.center.metrics import Metrics
 from wakizashi.center.store import Outcome, Status
@@ -318,6 +320,12 @@ class Context:
     def peer(self) -> str:
         return "a test"
 
+    def invocation_metadata(self) -> None:
+        return None
+
+    def set_trailing_metadata(self, metadata: Any) -> None:
+        self.metadata = metadata
+
 
 def handler(desk: Desk) -> Any:
     method: Any = desk.ingest.handler().service(
@@ -391,3 +399,50 @@ async def test_a_small_first_chunk_does_not_open_the_door_to_large_ones() -> Non
         assert ack.status == pb.WINDOW_STATUS_REJECTED and "of the first chunk" in ack.reason
         assert desk.value("bytes_in_flight") == 0
         call.cancel()
+
+
+# -- a call without a window -------------------------------------------------------------------
+
+
+class OnlyNames(Identity, Caller):
+    """Permits names that begin with ``vm-``."""
+
+    async def caller(self, context: Any) -> Caller:
+        return self
+
+    async def fault(self, probe: str) -> str | None:
+        return None if probe.startswith("vm-") else f"not {probe!r}; mend name"
+
+
+async def test_a_call_without_a_window_stores_nothing_and_tells_the_time() -> None:
+    async with opened() as desk:
+        before = time.time_ns() // 1_000_000
+        call = desk.call()
+        await call.done_writing()
+        assert await acks_of(call) == []
+        metadata = dict(await call.trailing_metadata())
+        after = time.time_ns() // 1_000_000
+        assert before <= int(metadata[wire.TIME_METADATA]) <= after
+        assert desk.submitted == []
+
+
+async def test_a_call_that_names_a_probe_is_refused_before_anything_is_sent() -> None:
+    async with opened() as desk:
+        desk.ingest._identity = OnlyNames()
+        for name, code in (
+            ("vm-ü", grpc.StatusCode.OK),
+            ("db-ü", grpc.StatusCode.PERMISSION_DENIED),
+        ):
+            assert desk.channel is not None
+            method: Any = desk.channel.stream_stream("/wakizashi.v1.TrafficCenter/Transmit")
+            call = method(timeout=20, metadata=((wire.PROBE_METADATA, name.encode()),))
+            await call.done_writing()
+            assert await call.code() is code
+        assert await call.details() == "not 'db-ü'; mend name"
+
+
+async def test_calls_with_windows_tell_the_time_as_well() -> None:
+    async with opened() as desk:
+        call = await sent(desk.call(), window(1), end=True)
+        assert len(await acks_of(call)) == 1
+        assert int(dict(await call.trailing_metadata())[wire.TIME_METADATA]) > 0

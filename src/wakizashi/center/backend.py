@@ -54,6 +54,17 @@ class Series:
     """The limit that is reached first; None if there is none or it is not known."""
 
 
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What a backend says of its server to a person who asks."""
+
+    text: str
+    remedy: str = ""
+    """What to do; empty where all is fine."""
+    fault: bool = False
+    """Whether windows would not be stored, or not be kept."""
+
+
 class Backend(ABC):
     """Where traffic records and ledgers are stored, and read back from.
 
@@ -106,6 +117,17 @@ class Backend(ABC):
         Raises:
             Retryable: not now; says why and what to do.
         """
+
+    def diagnose(self) -> Iterator[Remark]:
+        """Look whether a center could store there and what is kept, and change nothing.
+
+        Of a backend that was opened with ``read_only``, beside centers that write.
+
+        Raises:
+            WakizashiError: it can't be used; says why and what to do.
+        """
+        self.check()
+        yield Remark(f"{self.describe} lets this user in")
 
     def series(self) -> Series | None:
         """The series, where the backend limits them; None where it doesn't or won't tell.

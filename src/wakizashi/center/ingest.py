@@ -89,6 +89,9 @@ class Ingest:
             # By host: the port is another one each time.
             self._throttle.warning(f"token {peer.rpartition(':')[0]}", f"{peer}: refused: {error}")
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
+        for name in _names(context):  # asked before anything is sent
+            if forbidden := await caller.fault(name):
+                await context.abort(grpc.StatusCode.PERMISSION_DENIED, forbidden)
         call = _Call(self, context, caller, self.admission.begin_call())
         reader = asyncio.create_task(call.read_all())
         stop = asyncio.get_running_loop().create_future()
@@ -109,6 +112,8 @@ class Ingest:
             self._stops.discard(stop)
             reader.cancel()
             self.admission.end_call()
+        # Who calls without a window learns in one round trip how far the clocks are apart.
+        context.set_trailing_metadata(((wire.TIME_METADATA, str(time.time_ns() // 1_000_000)),))
         if fault is not None:
             self._throttle.warning("garbage", f"{context.peer()}: refused a call: {fault}")
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, fault)
@@ -137,6 +142,15 @@ class Ingest:
         self._metrics.windows.labels("rejected").inc()
         self._throttle.warning(f"rejected {name[0]}", f"{peer}: refused window {name}: {reason}")
         return Outcome(Status.REJECTED, reason)
+
+
+def _names(context: Context) -> list[str]:
+    """The probe whose windows a call says that it would bring; none where it does not say."""
+    return [
+        value.decode("utf-8", "replace")
+        for key, value in context.invocation_metadata() or ()
+        if key == wire.PROBE_METADATA
+    ]
 
 
 async def _known(outcome: Outcome) -> Outcome:

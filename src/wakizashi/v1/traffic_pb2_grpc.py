@@ -56,6 +56,12 @@ class TrafficCenterServicer:
         of chunk_index. A window without an ack when the call ends is not durable
         and is to be delivered again.
 
+        A call without any window stores nothing, and shows that the center takes
+        calls. The trailing metadata "wakizashi-time-ms" of a call that was taken
+        is the center's Unix time in milliseconds as it ended. With the metadata
+        "wakizashi-probe-bin", a name in UTF-8, it is refused (PERMISSION_DENIED)
+        where the caller may not deliver windows of that probe.
+
         buf:lint:ignore RPC_REQUEST_STANDARD_NAME
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         (the same messages are what the files on disk hold, outside of any call)

@@ -25,8 +25,9 @@ from urllib.parse import urlsplit
 
 from pydantic import field_validator
 
-from wakizashi.center.backend import BY_KEYS, Backend, Row, Series, check_by
+from wakizashi.center.backend import BY_KEYS, Backend, Remark, Row, Series, check_by
 from wakizashi.center.influx.answers import NoDatabase, Place, TooLarge, failure
+from wakizashi.center.influx.diagnosis import look
 from wakizashi.center.influx.lines import encode_lines
 from wakizashi.center.influx.series import ask
 from wakizashi.center.isolate import halves, points
@@ -202,12 +203,29 @@ class Influx(Backend):
         """Ask for the databases, which needs a user that is let in."""
         self._run("SHOW DATABASES")
 
-    def _run(self, statement: str) -> None:
+    def diagnose(self) -> Iterator[Remark]:
+        """See :mod:`wakizashi.center.influx.diagnosis`."""
+        return look(
+            self.describe, self._database, self._config.user, self._answer, self._write_nothing
+        )
+
+    def _write_nothing(self) -> None:
+        """What needs the right to write and a database that is there: a comment."""
+        params = {"db": self._database, "precision": "ms"}
+        self._request("write", params, data=b"# nothing\n", expected=204)
+
+    def _answer(self, statement: str) -> tuple[str, Any]:
+        """The server's version, empty if it does not say, and its answer."""
         response = self._request("query", {"q": statement})
         try:
-            self._raise(response.json())
+            document = response.json()
+            self._raise(document)
         except ValueError as error:
             raise self._no_influx() from error
+        return response.headers.get("X-Influxdb-Version", ""), document
+
+    def _run(self, statement: str) -> None:
+        self._answer(statement)
 
     def _raise(self, document: Any) -> None:
         if not isinstance(document, dict):

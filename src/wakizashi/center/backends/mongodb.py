@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from wakizashi.center.backend import Backend, Row, check_by
+from wakizashi.center.backend import Backend, Remark, Row, check_by
 from wakizashi.center.mongo.config import FOR_EVER_SECONDS, Config
 from wakizashi.center.mongo.documents import (
     Document,
@@ -273,6 +273,30 @@ class Mongo(Backend):
             else:
                 self._prepared = False
                 self._prepare(database)
+
+    def diagnose(self) -> Iterator[Remark]:
+        """Delete what is not there, which needs the right to write; look at what expires."""
+        with self._translated():
+            database = self._database()
+            told = database.client.server_info()
+            ferretdb = told.get("ferretdbVersion")
+            shown = f"FerretDB {ferretdb}" if ferretdb else f"version {told.get('version')}"
+            yield Remark(f"{self.describe}: {shown}, lets this user in")
+            database[self._tables[0]].delete_many({"_id": {"$in": []}})
+            yield Remark(f"database {self._name} can be written")
+            if not ferretdb:
+                yield from self._expiry(database)
+
+    def _expiry(self, database: "Database[Document]") -> Iterator[Remark]:
+        wanted = self._config.ttl or FOR_EVER_SECONDS
+        for table in self._tables:
+            for index in database[table].list_indexes():
+                found = index.get("expireAfterSeconds")
+                if dict(index["key"]) == {"timestamp": 1} and found != wanted:
+                    yield Remark(
+                        f"{self._name}.{table} keeps documents for {found} s, and ttl is {wanted}",
+                        "nothing: the center changes the index when it starts",
+                    )
 
     # -- errors ------------------------------------------------------------------------------
 

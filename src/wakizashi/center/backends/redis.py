@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from wakizashi.center.backend import Backend, Row, check_by
+from wakizashi.center.backend import Backend, Remark, Row, check_by
 from wakizashi.center.redis.hashes import (
     Command,
     Keys,
@@ -37,6 +37,8 @@ CONFIG_KEY = "redisConfig"
 
 _BATCH_FIELDS = 50_000
 """About so many fields are read with one pipeline: some 10 MB."""
+_FULL = 0.9
+"""The part of maxmemory beyond which it is soon reached."""
 
 
 class Config(PasswordSection):
@@ -154,32 +156,63 @@ class Redis(Backend):
 
     def check(self) -> None:
         """Try to read and to write nothing; tell what makes an ack less than it should be."""
-        key = self._keys.periods
-        nothing: Command = ("ZREMRANGEBYSCORE", key, "+inf", "-inf")
-        self._nodes.run([(key, [("EXISTS", key) if self._read_only else nothing])])
+        self._try(write=not self._read_only)
         for address in [] if self._read_only else self._nodes.addresses:
+            for fault, remedy, _ in self._faults(_info(self._ask(address, "INFO")), address):
+                raise Retryable(f"{self._where(address)} {fault}; {remedy}")
+
+    def diagnose(self) -> Iterator[Remark]:
+        """Try to write nothing; what each node says of its memory and of what it keeps."""
+        self._try(write=True)
+        for address in self._nodes.addresses:
             info = _info(self._ask(address, "INFO"))
-            policy = info.get("maxmemory_policy", "noeviction")
-            _, appendfsync = self._ask(address, "CONFIG", "GET", "appendfsync") or (b"", b"always")
-            if info.get("aof_enabled") == "0":
-                fault = (
-                    "appendonly is off: when Redis crashes, what it acknowledged is lost; "
-                    "set appendonly yes and appendfsync always"
-                )
-            elif appendfsync != b"always":
-                fault = (
-                    f"appendfsync is {appendfsync.decode()}: when the machine crashes, what Redis "
-                    "acknowledged in the last seconds is lost; set appendfsync always"
-                )
-            elif info.get("maxmemory", "0") != "0" and policy != "noeviction":
-                fault = (
-                    f"maxmemory-policy is {policy}: windows vanish when memory is full; "
-                    "set maxmemory-policy noeviction"
+            where = self._where(address)
+            version = info.get("redis_version", "not told")
+            used, most = (int(info.get(key, "0")) for key in ("used_memory", "maxmemory"))
+            text = f"{where} version {version}, {used} bytes used of {most or 'all there is'}"
+            if most and used > _FULL * most:
+                yield Remark(
+                    f"{text}: full, or nearly so",
+                    "raise maxmemory, or lower ttl",
+                    fault=used >= most,
                 )
             else:
-                continue
-            where = f" node {address[0]}:{address[1]}:" if self._place.cluster else ""
-            raise Retryable(f"backendConfig.redisConfig.url: {self._place.shown}:{where} {fault}")
+                yield Remark(text)
+            for fault, remedy, vanishing in self._faults(info, address):
+                yield Remark(f"{where} {fault}", remedy, fault=vanishing)
+
+    def _try(self, *, write: bool) -> None:
+        key = self._keys.periods
+        nothing: Command = ("ZREMRANGEBYSCORE", key, "+inf", "-inf")
+        self._nodes.run([(key, [nothing if write else ("EXISTS", key)])])
+
+    def _where(self, address: Address) -> str:
+        where = f" node {address[0]}:{address[1]}:" if self._place.cluster else ""
+        return f"backendConfig.redisConfig.url: {self._place.shown}:{where}"
+
+    def _faults(self, info: dict[str, str], address: Address) -> Iterator[tuple[str, str, bool]]:
+        """Why a node may lose what it acknowledged, with the remedy; whether it does so in any case."""
+        policy = info.get("maxmemory_policy", "noeviction")
+        _, appendfsync = self._ask(address, "CONFIG", "GET", "appendfsync") or (b"", b"always")
+        if info.get("aof_enabled") == "0":
+            yield (
+                "appendonly is off: when Redis crashes, what it acknowledged is lost",
+                "set appendonly yes and appendfsync always",
+                False,
+            )
+        elif appendfsync != b"always":
+            yield (
+                f"appendfsync is {appendfsync.decode()}: when the machine crashes, what Redis "
+                "acknowledged in the last seconds is lost",
+                "set appendfsync always",
+                False,
+            )
+        if info.get("maxmemory", "0") != "0" and policy != "noeviction":
+            yield (
+                f"maxmemory-policy is {policy}: windows vanish when memory is full",
+                "set maxmemory-policy noeviction",
+                True,
+            )
 
     def _ask(self, address: Address, *command: str) -> Any:
         """A server's word on itself; None where it is forbidden, as managed services do."""

@@ -38,8 +38,8 @@ from urllib.parse import quote
 
 from pydantic import Field
 
-from wakizashi.center.backend import Backend, Row, check_by
-from wakizashi.center.sqlite import reading
+from wakizashi.center.backend import Backend, Remark, Row, check_by
+from wakizashi.center.sqlite import diagnosis, reading
 from wakizashi.center.sqlite.lock import Lock
 from wakizashi.center.sqlite.retention import Retention
 from wakizashi.center.sqlite.tables import LAYOUT, Tables
@@ -83,7 +83,6 @@ class Sqlite(Backend):
 
     Raises:
         Retryable: another center has the file.
-        WakizashiError: ``read_only``, and there is no such file.
     """
 
     def __init__(
@@ -104,6 +103,7 @@ class Sqlite(Backend):
             limit_bytes=config.limit,
             clock=clock,
         )
+        self._limit_bytes = config.limit
         self._timeout = timeout_seconds
         self._read_only = read_only
         self._throttle = Throttle(_log)
@@ -111,10 +111,7 @@ class Sqlite(Backend):
         self._file_lock = Lock(config.path)
         self._writer: sqlite3.Connection | None = None
         self._identity = (0, 0)
-        if read_only:
-            if not self._path.is_file():
-                raise self._missing()
-        else:
+        if not read_only:
             try:
                 self._file_lock.take()
             except BlockingIOError as error:
@@ -235,6 +232,14 @@ class Sqlite(Backend):
             with self._writing():
                 pass
 
+    def diagnose(self) -> Iterator[Remark]:
+        """Look at the place (:mod:`wakizashi.center.sqlite.diagnosis`), and into the file if it is there."""
+        remarks = list(diagnosis.look(self._path, self._limit_bytes))
+        yield from remarks
+        if self._path.is_file() and not any(remark.fault for remark in remarks):
+            with self._reading(alone=not os.path.exists(f"{os.path.realpath(self._path)}-wal")):
+                yield Remark(f"{self.describe}: can be read, {diagnosis.journal(self._path)}")
+
     def close(self) -> None:
         """Close the writing connection, which checkpoints."""
         with self._lock:
@@ -263,14 +268,15 @@ class Sqlite(Backend):
     # -- reading -----------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
+    def _reading(self, *, alone: bool = False) -> Iterator[sqlite3.Connection]:
+        """A connection that reads; ``alone`` with no other beside, so that it leaves no file behind."""
         if not self._path.is_file():
             raise self._missing()
         try:
             # Reads may be iterated on another thread than they began on.
             with contextlib.closing(
                 sqlite3.connect(
-                    f"file:{quote(str(self._path))}?mode=ro",
+                    f"file:{quote(str(self._path))}?mode=ro{'&immutable=1' if alone else ''}",
                     uri=True,
                     timeout=self._timeout,
                     isolation_level=None,
