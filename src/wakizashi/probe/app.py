@@ -19,7 +19,7 @@ from wakizashi.probe.devices import Netlink
 from wakizashi.probe.dump import Dump
 from wakizashi.probe.ending import last_resort
 from wakizashi.probe.loop import STUCK_SECONDS, Probe
-from wakizashi.probe.stats import ProbeStats, render
+from wakizashi.probe.stats import ProbeStats
 from wakizashi.probe.transmit import Transmitter
 from wakizashi.telemetry import HealthServer
 
@@ -59,7 +59,7 @@ def run(config: ProbeConfig, *, wait_for_devices: bool = False) -> None:
             stats=stats,
             credentials=credentials,
         )
-        health = _health(config, stats, dump, probe)
+        health = _health(config, stats, dump, probe, name)
         if health is not None:
             health.start()
         try:
@@ -100,16 +100,16 @@ def _stop(probe: Probe, transmitter: Transmitter, dump: Dump, stats: ProbeStats)
     dump.directory.close()
     _log.info(
         "stopped: %d bytes in %d packets counted, %d windows delivered, %d wait in %s",
-        stats.counted_bytes,
-        stats.counted_packets,
-        stats.windows_delivered,
+        stats.totals.counted.bytes,
+        stats.totals.counted.packets,
+        stats.windows_acked,
         waiting,
         dump.directory.path,
     )
 
 
 def _health(
-    config: ProbeConfig, stats: ProbeStats, dump: Dump, probe: Probe
+    config: ProbeConfig, stats: ProbeStats, dump: Dump, probe: Probe, engine: str
 ) -> HealthServer | None:
     if config.healthPort is None:
         return None
@@ -119,13 +119,27 @@ def _health(
         limit = STUCK_SECONDS + config.capInterval
         return f"the capture loop stands still for {silent:.0f} s" if silent > limit else None
 
+    def metrics() -> bytes:
+        from wakizashi.probe.metrics import Now, render  # not before it is asked for
+
+        captured, refused = probe.devices
+        now = Now(
+            engine=engine,
+            time=time.time(),
+            interval_seconds=config.capInterval,
+            silence_seconds=time.monotonic() - probe.heartbeat,
+            open_seconds=probe.open_seconds,
+            captured=captured,
+            refused=refused,
+            flows_limit=config.maxFlows,
+            pending=dump.directory.pending(),
+            pending_bytes=dump.directory.used_bytes,
+            pending_limit_bytes=dump.directory.limit_bytes,
+        )
+        return render(stats, now)
+
     return HealthServer(
-        "0.0.0.0",
-        config.healthPort,
-        key="healthPort",
-        live=live,
-        ready=live,
-        metrics=lambda: render(stats, len(dump.directory.pending()), dump.directory.used_bytes),
+        "0.0.0.0", config.healthPort, key="healthPort", live=live, ready=live, metrics=metrics
     )
 
 

@@ -71,10 +71,11 @@ def command(
             from wakizashi.probe.offline import replay
 
             stats = replay(config, pcap)
+            totals = stats.totals
             click.echo(
-                f"{pcap}: {stats.counted_packets} packets with {stats.counted_bytes} bytes in "
-                f"{stats.windows_delivered} windows, all acknowledged by {config.centerAddr} "
-                f"({stats.non_ip_packets} packets without IP, {stats.own_packets} of the probe's "
+                f"{pcap}: {totals.counted.packets} packets with {totals.counted.bytes} bytes in "
+                f"{stats.windows_acked} windows, all acknowledged by {config.centerAddr} "
+                f"({totals.non_ip.packets} packets without IP, {totals.own.packets} of the probe's "
                 "own left out)"
             )
             return

@@ -190,6 +190,7 @@ class Probe:
                 self._drop(watched, device.passed)
             else:
                 watched.device = device
+        self._refused = {index: why for index, why in self._refused.items() if index in wanted}
         opened = []
         for index, device in wanted.items():
             if index not in self._watched and self._refused.get(index) != (device.name, device.up):
@@ -212,6 +213,7 @@ class Probe:
             self._refused[device.index] = device.name, device.up  # once that changes, it may work
             _log.warning("%s", error)
             return
+        self._refused.pop(device.index, None)
         self._watched[device.index] = _Watched(device, tap, device.passed)
         descriptor = tap.fileno()
         if descriptor is not None:
@@ -244,6 +246,18 @@ class Probe:
             delta = passed
         watched.passed = passed
         self._builder.add(watched.device.name, watched.device.primary_address, counts, delta)
+
+    # -- what metrics tell, to any thread ------------------------------------------------------
+
+    @property
+    def devices(self) -> tuple[int, int]:
+        """How many are captured, and how many should be but can't."""
+        return len(self._watched), len(self._refused)
+
+    @property
+    def open_seconds(self) -> float:
+        """How long the open window has been open."""
+        return self._windows.open_seconds(time.monotonic())
 
     # -- windows -----------------------------------------------------------------------------
 
@@ -299,6 +313,7 @@ class Probe:
         Where the dump directory does not take it, it stays open and goes on
         counting: time resolution is lost, bytes are not.
         """
+        begun = time.monotonic()
         window, snapshot, moment = self._cut()
         try:
             self._save(window)
@@ -312,6 +327,7 @@ class Probe:
             overdue = any(watched.missing for watched in self._watched.values())
             self._builder.reset(snapshot.addresses, overdue=overdue)
             self._windows.next(moment)
+        self._stats.close_seconds.observe(time.monotonic() - begun)
         self._on_window()
 
     def finish(self) -> Window | None:

@@ -225,6 +225,7 @@ class Transmitter:
             timeout = max(0.1, min(timeout, self._deadline - self._clock()))
         faults = []
         refused = False
+        begun = self._clock()
         for channel, target in self._channels.open():
             # gRPC takes the first message before it has a connection. Of a window that is on
             # disk that does not matter; of one that is not it has to be known.
@@ -244,6 +245,7 @@ class Transmitter:
                     break
                 continue
             if not waiting:
+                self._stats.delivery_seconds.observe(self._clock() - begun)
                 return
             if trouble is None:
                 self._channels.close()
@@ -315,6 +317,7 @@ class Transmitter:
             elif not self._dump.directory.offer(entry):
                 waiting.pop(_identity(chunks[0]), None)
                 continue
+            self._stats.windows_sent += 1
             yield from chunks
 
 

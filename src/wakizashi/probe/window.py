@@ -58,6 +58,10 @@ class WindowClock:
         self.deadline = now.monotonic + rest / 1000
         """Monotonic time at which the open window is due to be closed."""
 
+    def open_seconds(self, monotonic: float) -> float:
+        """How long the open window has been open."""
+        return monotonic - self._opened.monotonic
+
     def postpone(self, now: Moment) -> None:
         """Leave the window open until the next multiple of the interval."""
         self._schedule(now)
