@@ -20,6 +20,7 @@ from wakizashi.center.handshakes import HandshakeLog
 from wakizashi.center.identity import Anyone, ByCertificate, ByToken, Identity
 from wakizashi.center.ingest import SERVICE_NAME, Ingest
 from wakizashi.center.metrics import Metrics
+from wakizashi.center.pulse import pulse
 from wakizashi.center.recovery import Recovery
 from wakizashi.center.series import SeriesWatch
 from wakizashi.center.store import Store
@@ -117,7 +118,10 @@ async def _listen(
     try:
         _bind(server, config, metrics)
         checking = asyncio.create_task(_check(backend))
-        counting = asyncio.create_task(SeriesWatch(backend, metrics).loop())
+        watching = (
+            asyncio.create_task(SeriesWatch(backend, metrics).loop()),
+            asyncio.create_task(pulse(metrics.lag_seconds)),
+        )
         store.start()
         await states.set(SERVICE_NAME, health_pb2.HealthCheckResponse.SERVING)
         await server.start()
@@ -135,7 +139,8 @@ async def _listen(
         await server.stop(STOP_SECONDS)
         await store.close(STOP_SECONDS)
         await checking
-        counting.cancel()
+        for task in watching:
+            task.cancel()
     finally:
         await asyncio.to_thread(http.close)
 
