@@ -14,8 +14,8 @@ from wakizashi.center.backend import Backend, Row
 from wakizashi.center.config import load_center
 from wakizashi.center.influx.lines import encode_lines
 from wakizashi.lifecycle import guard
+from wakizashi.logs import setup_logging
 from wakizashi.model import LedgerRecord, StoredWindow
-from wakizashi.telemetry import setup_logging
 
 
 class Null(Backend):

@@ -19,8 +19,8 @@ from wakizashi.center.credentials import ServerCredentials
 from wakizashi.center.handshakes import HandshakeLog
 from wakizashi.center.identity import Anyone, ByCertificate, ByToken, Identity
 from wakizashi.center.ingest import SERVICE_NAME, Ingest
+from wakizashi.center.lag import watch_lag
 from wakizashi.center.metrics import Metrics
-from wakizashi.center.pulse import pulse
 from wakizashi.center.recovery import Recovery
 from wakizashi.center.series import SeriesWatch
 from wakizashi.center.store import Store
@@ -120,7 +120,7 @@ async def _listen(
         checking = asyncio.create_task(_check(backend))
         watching = (
             asyncio.create_task(SeriesWatch(backend, metrics).loop()),
-            asyncio.create_task(pulse(metrics.lag_seconds)),
+            asyncio.create_task(watch_lag(metrics.lag_seconds)),
         )
         store.start()
         await states.set(SERVICE_NAME, health_pb2.HealthCheckResponse.SERVING)

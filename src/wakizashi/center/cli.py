@@ -11,7 +11,7 @@ from wakizashi.center import handshakes
 from wakizashi.center.config import CenterConfig, load_center
 from wakizashi.config import refuse_listed_secrets
 from wakizashi.lifecycle import guard
-from wakizashi.telemetry import setup_logging
+from wakizashi.logs import setup_logging
 from wakizashi.version import version_text
 
 _log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def command(path: Path | None, check: bool, overrides: tuple[str, ...]) -> None:
                 click.echo(f"warning: {warning}", err=True)
             click.echo(f"{path or 'defaults'}: ok")
             return
-        setup_logging(config.logLev, "center")
+        setup_logging(config.logLev, "center", config.logFormat)
         for warning in warnings:
             _log.warning("%s", warning)
         # The core writes to standard error on its own; before grpc is imported only.

@@ -13,7 +13,16 @@ from wakizashi import exposure
 from wakizashi import tls as pem
 from wakizashi.center.backend import backend_module, backend_names
 from wakizashi.center.tokens import load_tokens
-from wakizashi.config import LogLevel, PasswordSection, Port, Section, Size, file_secrets, load
+from wakizashi.config import (
+    LogFormat,
+    LogLevel,
+    PasswordSection,
+    Port,
+    Section,
+    Size,
+    file_secrets,
+    load,
+)
 from wakizashi.model import MAX_WINDOW_RECORDS
 from wakizashi.secret_files import exposed
 
@@ -117,6 +126,7 @@ class CenterConfig(Section):
     """``center-config.yaml``; the keys are documented in the README."""
 
     logLev: LogLevel = 1
+    logFormat: LogFormat = "text"
     host: str = "0.0.0.0"
     port: Port = 10080
     healthPort: Port = 10081

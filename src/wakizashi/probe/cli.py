@@ -9,9 +9,9 @@ import click
 
 from wakizashi import config as loader
 from wakizashi.lifecycle import guard
+from wakizashi.logs import setup_logging
 from wakizashi.probe.capture import survey
 from wakizashi.probe.config import ProbeConfig
-from wakizashi.telemetry import setup_logging
 from wakizashi.version import version_text
 
 _log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def command(
     def work() -> None:
         loader.refuse_listed_secrets(ProbeConfig, overrides)
         config = loader.load(ProbeConfig, path, overrides=overrides)
-        setup_logging(config.logLev, "probe")
+        setup_logging(config.logLev, "probe", config.logFormat)
         warnings = list(config.warnings())
         if check:
             for warning in warnings:

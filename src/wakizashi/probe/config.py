@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from wakizashi import exposure, wire
 from wakizashi import tls as pem
-from wakizashi.config import LogLevel, Port, Section, Size
+from wakizashi.config import LogFormat, LogLevel, Port, Section, Size
 from wakizashi.pattern import Pattern
 from wakizashi.probe.capture import engine_names
 from wakizashi.secret_files import exposed, read_token
@@ -71,6 +71,7 @@ class ProbeConfig(Section):
 
     centerAddr: str = "127.0.0.1:10080"
     logLev: LogLevel = 1
+    logFormat: LogFormat = "text"
     dumpDir: Path = Path("./dump")
     networkDevs: tuple[str, ...] = ()
     autoClear: bool = True

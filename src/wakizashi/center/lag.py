@@ -9,7 +9,7 @@ from prometheus_client import Histogram
 INTERVAL_SECONDS = 1.0
 
 
-async def pulse(
+async def watch_lag(
     lag_seconds: Histogram,
     *,
     clock: Callable[[], float] = time.monotonic,
