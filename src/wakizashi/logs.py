@@ -16,7 +16,6 @@ import logging
 import sys
 import threading
 import time
-from types import TracebackType
 
 LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
 """``logLev`` 0 to 4."""
@@ -28,8 +27,6 @@ _CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)
 _CONTROL |= {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
 _CONTROL |= {0x2028: "\\u2028", 0x2029: "\\u2029"}
 
-_ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
-
 _log = logging.getLogger(__name__)
 
 
@@ -39,16 +36,19 @@ class _Formatter(logging.Formatter):
     default_msec_format = "%s.%03dZ"
 
     def __init__(self, program: str) -> None:
-        super().__init__(f"%(asctime)s %(levelname)s {program}: %(message)s")
+        super().__init__()
         self.program = program
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - overrides
-        record.message = one_line(_message(record))
-        return super().formatMessage(record)
-
-    def formatException(self, ei: _ExcInfo) -> str:  # noqa: N802 - overrides
+    def traceback(self, record: logging.LogRecord) -> str:
         """No traceback ever reaches a user, unless he asked for debug messages."""
-        return super().formatException(ei) if _debugging() else ""
+        return self.formatException(record.exc_info) if record.exc_info and _debugging() else ""
+
+
+class _TextFormatter(_Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        time, message = self.formatTime(record), one_line(_message(record))
+        line = f"{time} {record.levelname} {self.program}: {message}"
+        return f"{line}\n{self.traceback(record)}".rstrip("\n")
 
 
 class _JsonFormatter(_Formatter):
@@ -60,7 +60,7 @@ class _JsonFormatter(_Formatter):
             "logger": record.name,
             "message": _message(record),
         }
-        if record.exc_info and (traceback := self.formatException(record.exc_info)):
+        if traceback := self.traceback(record):
             entry["traceback"] = traceback
         # Half a surrogate pair stands for a byte that was no UTF-8. JSON could hold it, and many
         # readers would refuse it.
@@ -93,7 +93,7 @@ def one_line(text: str) -> str:
 def setup_logging(level: int, program: str, form: str = "text") -> None:
     """Log to standard error from ``level`` (0 debug to 4 fatal) on, in one of ``FORMATS``."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonFormatter(program) if form == "json" else _Formatter(program))
+    handler.setFormatter(_JsonFormatter(program) if form == "json" else _TextFormatter(program))
     logging.root.handlers[:] = [handler]
     logging.root.setLevel(LEVELS[level])
     # Other people's libraries speak when it is serious.
