@@ -66,9 +66,9 @@ class Admission:
         self._held: dict[str, tuple[int, int]] = {}
         self._queue: deque[_Waiting] = deque()
         metrics.in_flight_bytes.set_function(lambda: self._used)
-        metrics.in_flight_limit_bytes.set(limits.bytesInFlight)
+        metrics.in_flight_limit_bytes.set_function(lambda: self._limits.bytesInFlight)
         metrics.calls.set_function(lambda: self._calls)
-        metrics.calls_limit.set(limits.calls)
+        metrics.calls_limit.set_function(lambda: self._limits.calls)
 
     # -- calls -------------------------------------------------------------------------------
 
