@@ -34,6 +34,12 @@ class Link:
 
     name: str
 
+    def send_raw(self, frame: bytes) -> None:
+        """One frame."""
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
+            sender.bind((self.name, 0))
+            sender.send(frame)
+
     def send(self, number: int) -> None:
         """Frames of 142 bytes to as many addresses as there are."""
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
