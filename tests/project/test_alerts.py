@@ -164,3 +164,24 @@ def test_the_configuration_for_kubernetes_is_read_by_who_knows_kubernetes(
         timeout=60,
     )
     assert (done.returncode == 0) == works
+
+
+def test_what_the_alerts_say_can_be_said(tmp_path: Path) -> None:
+    """Each is made to fire for an instance: its templates expand, and promtool shows them."""
+    rules = loaded("alerts.yaml")
+    for group in rules["groups"]:
+        for rule in group["rules"]:
+            rule["expr"] = 'label_replace(vector(0.75), "instance", "somewhere", "", "")'
+            rule.pop("for", None)
+    (tmp_path / "alerts.yaml").write_text(yaml.safe_dump(rules))
+    cases = [{"eval_time": "1m", "alertname": alert, "exp_alerts": []} for alert in RULES]
+    case = {"interval": "1m", "input_series": [], "alert_rule_test": cases}
+    (tmp_path / "said.yaml").write_text(
+        yaml.safe_dump({"rule_files": ["alerts.yaml"], "tests": [case]})
+    )
+    with pytest.raises(AssertionError) as failed:
+        promtool("test", "rules", tmp_path / "said.yaml")
+    said = str(failed.value)
+    assert set(re.findall(r'alertname="(\w+)"', said)) == set(RULES)
+    assert "error" not in said and "<no value>" not in said
+    assert "somewhere: 75% of the database's series are used" in said
