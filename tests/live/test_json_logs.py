@@ -59,7 +59,7 @@ def center_keys(folder: Path, port: int) -> dict[str, Any]:
 def garbage(port: int) -> None:
     """A call that is no window."""
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        transmit = channel.stream_stream(
+        transmit: Any = channel.stream_stream(
             METHOD, request_serializer=None, response_deserializer=None
         )
         with pytest.raises(grpc.RpcError):

@@ -86,7 +86,7 @@ def test_the_rules_name_metrics_that_exist() -> None:
         plain = {re.sub(r"_(bucket|sum|count)$", "", name) for name in named}
         assert plain <= known, alert
         for label, values in re.findall(r'(\w+)=~?"([^"]+)"', text):
-            described = set()
+            described: set[str] = set()
             for metric in plain:
                 described |= dict(documented()[metric].labels).get(label, frozenset())
             assert label in ("job", "__name__") or set(values.split("|")) <= described, alert

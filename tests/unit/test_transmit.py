@@ -114,7 +114,9 @@ def test_all_windows_go_in_one_call_and_the_newest_is_remembered(
     assert side.waiting == []
     assert side.kept == [3000]
     assert side.dump.directory.last_identity("p") == (3000, 3)
-    assert side.stats.windows_acked == 3
+    assert side.stats.windows_acked == side.stats.windows_sent == 3
+    assert side.stats.delivery_seconds.up_to()[-1] == ("+Inf", 1)
+    assert side.stats.last_ack > 0
 
 
 def test_without_auto_clear_all_are_kept(tmp_path: Path, fake: tuple[FakeCenter, int]) -> None:
