@@ -148,3 +148,24 @@ def test_a_second_signal_is_told_in_an_object(tmp_path: Path) -> None:
         process.wait()
     last = entries(log.read_text(), "center")[-1]
     assert last["message"] == "second signal: leaving at once"
+
+
+def test_scapy_that_prints_on_its_own_speaks_in_objects() -> None:
+    """It sets a handler of its own when it is imported, and passes nothing on."""
+    code = (
+        "import logging\n"
+        "from wakizashi.logs import setup_logging\n"
+        "from wakizashi.probe.capture import Limits, choose\n"
+        "from wakizashi.probe.devices import Netlink\n"
+        "setup_logging(1, 'probe', 'json')\n"
+        "name, engine, _ = choose('scapy')\n"
+        "with Netlink() as netlink:\n"
+        "    devices = netlink.snapshot().devices.values()\n"
+        "engine.open(next(d for d in devices if d.name == 'lo'), Limits(10), []).close()\n"
+        "logging.getLogger('scapy.runtime').error('of scapy')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
+    )
+    (told,) = entries(done.stderr, "probe")
+    assert (told["logger"], told["message"]) == ("scapy.runtime", "of scapy")

@@ -48,6 +48,11 @@ def test_labels_are_few_and_known() -> None:
 
 
 @pytest.mark.parametrize("text", texts(), ids=["probe", "center"])
+def test_series_are_fewer_than_a_hundred(text: str) -> None:
+    assert len([line for line in text.splitlines() if not line.startswith("#")]) < 100
+
+
+@pytest.mark.parametrize("text", texts(), ids=["probe", "center"])
 def test_the_names_are_as_prometheus_wants_them(text: str) -> None:
     """promtool's lint says nothing."""
     assert promtool("check", "metrics", given=text) == ""
