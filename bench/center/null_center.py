@@ -14,9 +14,9 @@ from wakizashi.center.backend import Backend, Row
 from wakizashi.center.config import CenterConfig, load_center
 from wakizashi.center.influx.lines import encode_lines
 from wakizashi.lifecycle import HangUp, guard
+from wakizashi.logs import setup_logging
 from wakizashi.model import LedgerRecord, StoredWindow
 from wakizashi.reload import Source
-from wakizashi.telemetry import setup_logging
 
 
 class Null(Backend):

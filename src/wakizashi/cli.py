@@ -9,7 +9,7 @@ import click
 
 from wakizashi.errors import WakizashiError
 from wakizashi.lifecycle import guard
-from wakizashi.telemetry import LEVELS, setup_logging
+from wakizashi.logs import LEVELS, setup_logging
 from wakizashi.version import version_text
 
 

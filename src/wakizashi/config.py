@@ -38,6 +38,7 @@ from wakizashi.config_secrets import (
     without_quoted,
 )
 from wakizashi.errors import ConfigError
+from wakizashi.logs import FORMATS
 
 ENVIRONMENT_PREFIX = "WAKIZASHI_"
 
@@ -73,11 +74,20 @@ def _level(value: object) -> object:
     return value
 
 
+def _format(value: object) -> object:
+    if value not in FORMATS:
+        raise ValueError(f"is not a format of logs; use {' or '.join(FORMATS)}")
+    return value
+
+
 Size = Annotated[int, BeforeValidator(_size), Field(ge=1, le=2**62)]
 """A number of bytes; in YAML a number, or one with KiB, MiB, GiB, TiB, kB, MB, GB, TB."""
 
 LogLevel = Annotated[int, BeforeValidator(_level)]
 """0 debug, 1 info, 2 warning, 3 error, 4 fatal."""
+
+LogFormat = Annotated[str, BeforeValidator(_format)]
+"""One of :data:`wakizashi.logs.FORMATS`."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 """A TCP port."""

@@ -12,6 +12,7 @@ from types import FrameType
 from typing import NoReturn, Self
 
 from wakizashi.errors import EXIT_OK, EXIT_RUNTIME, WakizashiError
+from wakizashi.logs import last_words, one_line
 
 _log = logging.getLogger(__name__)
 
@@ -24,10 +25,10 @@ def guard(program: str, main: Callable[[], None]) -> NoReturn:
         main()
     except WakizashiError as error:
         for line in str(error).splitlines():
-            sys.stderr.write(f"{program}: error: {line}\n")
+            _say(f"{program}: error: {line}", line)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        sys.stderr.write(f"{program}: interrupted\n")
+        _say(f"{program}: interrupted", "interrupted")
         sys.exit(EXIT_RUNTIME)
     except BrokenPipeError:  # `wakizashi query | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -35,17 +36,23 @@ def guard(program: str, main: Callable[[], None]) -> NoReturn:
     except Exception as error:
         # The top of the program: a defect is told in one line, in full where debugging is on.
         _log.debug("unexpected", exc_info=True)
-        sys.stderr.write(
-            f"{program}: error: unexpected {type(error).__name__}: {error}; this is a defect of "
-            "wakizashi: run it again with --set logLev=0 and report what it says\n"
+        told = one_line(
+            f"unexpected {type(error).__name__}: {error}; this is a defect of wakizashi: "
+            "run it again with --set logLev=0 and report what it says"
         )
+        _say(f"{program}: error: {told}", told)
         sys.exit(EXIT_RUNTIME)
     sys.exit(EXIT_OK)
 
 
+def _say(text: str, message: str) -> None:
+    sys.stderr.write(last_words(text, message) + "\n")
+
+
 def leave_at_once() -> NoReturn:
     """What a second signal does."""
-    os.write(sys.stderr.fileno(), b"second signal: leaving at once\n")
+    message = "second signal: leaving at once"
+    os.write(sys.stderr.fileno(), f"{last_words(message, message)}\n".encode())
     os._exit(EXIT_RUNTIME)
 
 

@@ -67,6 +67,9 @@ class Ledger:
     other: Tally = Tally()
     lost: Tally = Tally()
 
+    def __add__(self, other: "Ledger") -> "Ledger":
+        return Ledger(**{name: getattr(self, name) + getattr(other, name) for name in TALLIES})
+
     @property
     def accounted(self) -> Tally:
         """Everything whose fate is known: counted, own, non-IP, dropped, lost."""
@@ -75,6 +78,9 @@ class Ledger:
 
 TALLIES = ("device", "counted", "own", "non_ip", "dropped", "other", "lost")
 """The tallies of a ledger, in the order in which backends store them."""
+
+OUTCOMES = ("counted", "own", "non_ip", "dropped", "lost")
+"""Those that add up to ``device``: what became of a packet. ``other`` is a part of ``counted``."""
 
 LATER_FIELDS = {"windows": 1, "lost_packets": 0, "lost_bytes": 0}
 """Fields of a stored ledger that were added later, and what a ledger without them means."""

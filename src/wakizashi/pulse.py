@@ -17,10 +17,17 @@ class Pulse:
     def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._name, self._clock = name, clock
         self._promised: float | None = None
+        self._beaten = clock()
+
+    @property
+    def silence_seconds(self) -> float:
+        """Since the loop said last that it lives."""
+        return self._clock() - self._beaten
 
     def beat(self, within_seconds: float) -> None:
         """Called by the loop: it lives, and will say so again in that time."""
-        self._promised = self._clock() + within_seconds
+        self._beaten = self._clock()
+        self._promised = self._beaten + within_seconds
 
     def rest(self) -> None:
         """Called by the loop: it has nothing to do, or ends; it promises nothing."""

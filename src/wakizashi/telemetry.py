@@ -1,7 +1,7 @@
-"""What operators see: log lines, and an HTTP port with health and metrics.
+"""What operators see beside log lines: an HTTP port with health and metrics.
 
-Logs go to standard error, one line each. A repeated trouble is logged at most
-once a minute (:class:`Throttle`), with how often it was seen.
+A repeated trouble is logged at most once a minute (:class:`Throttle`), with how often
+it was seen.
 """
 
 import logging
@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,44 +16,11 @@ if TYPE_CHECKING:
 
 from wakizashi.errors import WakizashiError
 
-LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
-"""``logLev`` 0 to 4."""
-
 MOST_KEYS = 1_000
 """Troubles that a throttle tells apart."""
 REPEAT_SECONDS = 60.0
 
 _log = logging.getLogger(__name__)
-
-
-class _Formatter(logging.Formatter):
-    converter = staticmethod(time.gmtime)
-    default_time_format = "%Y-%m-%dT%H:%M:%S"
-    default_msec_format = "%s.%03dZ"
-
-    def formatException(  # noqa: N802 - overrides
-        self,
-        ei: tuple[type[BaseException], BaseException, TracebackType | None]
-        | tuple[None, None, None],
-    ) -> str:
-        """No traceback ever reaches a user, unless he asked for debug messages."""
-        return super().formatException(ei) if logging.root.level <= logging.DEBUG else ""
-
-
-def setup_logging(level: int, program: str) -> None:
-    """Log to standard error from ``level`` (0 debug to 4 fatal) on."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Formatter(f"%(asctime)s %(levelname)s {program}: %(message)s"))
-    logging.root.handlers[:] = [handler]
-    set_level(level)
-
-
-def set_level(level: int) -> None:
-    """Log from ``level`` (0 debug to 4 fatal) on."""
-    logging.root.setLevel(LEVELS[level])
-    # Other people's libraries speak when it is serious.
-    for name in ("grpc", "urllib3", "asyncio", "scapy"):
-        logging.getLogger(name).setLevel(max(LEVELS[level], logging.ERROR))
 
 
 class Throttle:

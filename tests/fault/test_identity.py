@@ -48,6 +48,7 @@ class Probe:
             interval_seconds=1,
             channel_lifetime_seconds=300,
             announce=lambda _: None,
+            stats=self.stats,
             credentials=Credentials.of(config),
         )
         self.courier = Courier(
@@ -336,7 +337,7 @@ def test_rotation_under_traffic(
         probe.transmitter._channels.close()  # as at the end of channelLifetime
         windows()
     assert center.stored() == [("vm-1", 100)] * 50
-    assert probe.stats.windows_delivered == 50 and probe.stats.delivery_failures == 0
+    assert probe.stats.windows_acked == 50 and probe.stats.delivery_failures == 0
     assert [center.refused(reason) for reason in ("handshake", "token", "name")] == [0, 0, 0]
     assert "issued by CN=successor CA" in center.log()
 

@@ -368,7 +368,7 @@ def test_metrics_and_health(tmp_path: Path, started: list[Running]) -> None:
         assert subprocess.check_output(["curl", "-sf", url + path]) == b"ok\n"
     until(
         lambda: (
-            b"wakizashi_probe_windows_pending 1.0"
+            b"wakizashi_probe_pending_windows 1.0"
             in subprocess.check_output(["curl", "-sf", url + "/metrics"])
         ),
         "a window to wait",

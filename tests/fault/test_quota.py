@@ -1,104 +1,32 @@
 """A probe whose center is away for longer than ``dumpLimit`` lasts: resolution is lost, bytes are not."""
 
-import json
-import os
 import re
-import signal
-import socket
 import sqlite3
-import subprocess
-import sys
-import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from scapy.layers.inet import IP, UDP
-from scapy.layers.l2 import Ether
 
 from tests.center_servers import free_port, until
+from tests.daemons import Link, need_root, running, scrape, veth
 from wakizashi.model import TALLIES
 
 
 @pytest.fixture(autouse=True)
 def needs_root() -> None:
-    if os.geteuid() != 0:
-        if "CI" in os.environ:
-            pytest.fail("needs root")
-        pytest.skip("needs root")
-
-
-@dataclass(frozen=True)
-class Link:
-    """One end of a veth pair with no address: nobody speaks on it but the test."""
-
-    name: str
-
-    def send(self, number: int) -> None:
-        """Frames of 142 bytes to as many addresses as there are."""
-        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
-            sender.bind((self.name, 0))
-            for last in range(1, number + 1):
-                header = Ether(src="02:00:00:00:00:01") / IP(src="10.9.0.1", dst=f"10.9.0.{last}")
-                sender.send(bytes(header / UDP() / bytes(100)))
-
-    @property
-    def passed(self) -> tuple[int, int]:
-        """Packets and bytes by the device's own counters."""
-        folder = Path("/sys/class/net") / self.name / "statistics"
-        packets, octets = (
-            sum(int((folder / f"{way}_{unit}").read_text()) for way in ("rx", "tx"))
-            for unit in ("packets", "bytes")
-        )
-        return packets, octets
+    need_root()
 
 
 @pytest.fixture
 def link() -> Iterator[Link]:
-    name = f"wkq{os.getpid() % 100_000}"
-    run = lambda text: subprocess.run(text.split(), check=True, capture_output=True)
-    run(f"ip link add {name}a type veth peer name {name}b")
-    try:
-        for end in "ab":
-            run(f"sysctl -q net.ipv6.conf.{name}{end}.disable_ipv6=1")
-            run(f"ip link set {name}{end} up")
-        carrier = Path(f"/sys/class/net/{name}a/operstate")
-        until(lambda: carrier.read_text() == "up\n", "the link to be up")
-        yield Link(f"{name}a")
-    finally:
-        run(f"ip link del {name}a")
-
-
-@contextmanager
-def running(module: str, folder: Path, **keys: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """A daemon; it has to have ended well when the block is left."""
-    path, log = folder / f"{module}.json", folder / f"{module}.log"
-    path.write_text(json.dumps(keys))
-    with log.open("ab") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", f"wakizashi.{module}", "-c", path], stdout=out, stderr=out
-        )
-    try:
-        yield process
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-    assert "Traceback" not in log.read_text()
+    with veth("wkq") as made:
+        yield made
 
 
 def metrics(port: int) -> dict[str, float]:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-            text = answer.read().decode()
-    except OSError:
-        return {}
-    found = re.findall(r"^wakizashi_probe_(\w+) ([0-9.e+]+)$", text, re.MULTILINE)
+    found = re.findall(r"^wakizashi_probe_(\w+) ([0-9.e+]+)$", scrape(port), re.MULTILINE)
     return {name: float(value) for name, value in found}
 
 
@@ -167,7 +95,7 @@ def test_every_byte_is_stored_though_windows_were_merged(tmp_path: Path, link: L
         assert metrics(health)["pending_bytes"] <= 1500
         with center(tmp_path, port):
             until(
-                lambda: metrics(health).get("windows_delivered_total", 0) > 0,
+                lambda: metrics(health).get("windows_acked_total", 0) > 0,
                 "windows to be delivered",
                 seconds=60,
             )

@@ -50,7 +50,7 @@ def test_nothing_is_locked_that_nothing_asks_for(name: str) -> None:
         assert pin.via, f"{pin.name}: nothing asks for it"
         assert set(pin.via) <= {STATED, *pins}, f"{pin.name}: who asks for it is not there"
         assert (STATED in pin.via) == (pin.name in direct)
-    needed, more = set[str](), direct
+    needed, more = set[str](), set[str](direct)
     while more:
         needed |= more
         more = {key for key, (pin, *_) in pins.items() if needed & set(pin.via)} - needed

@@ -215,7 +215,7 @@ async def test_room_is_never_exceeded_nor_lost(seed: int) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
     failed = [t.exception() for t in tasks if not t.cancelled() and t.exception()]
     assert not failed
-    assert metrics.registry.get_sample_value("wakizashi_center_bytes_in_flight") == 0
+    assert metrics.registry.get_sample_value("wakizashi_center_in_flight_bytes") == 0
     assert room.has_room("anyone", 1_000)
     assert not room._held  # nor are the names of all probes that ever came
 

@@ -187,7 +187,7 @@ def test_last_window_that_nobody_took_is_saved_where_there_is_room_by_now(
         dump,
         stats,
     )
-    assert (stats.lost_bytes, stats.lost_packets) == ((0, 0) if room else (300, 2))
+    assert (stats.totals.lost.bytes, stats.totals.lost.packets) == ((0, 0) if room else (300, 2))
     assert kept(tmp_path) == (300 if room else 0)
 
 

@@ -76,7 +76,7 @@ def test_where_there_is_room_by_now_it_is_saved(tmp_path: Path) -> None:
     side = Side(tmp_path, Unsaved.NOT_OFFERED, limit=10**6)
     side.end()
     assert side.offered == [] and side.next_start() == [LAST]
-    assert side.stats.lost_bytes == 0 and side.stats.counted_bytes == 350
+    assert side.stats.totals.lost.bytes == 0 and side.stats.totals.counted.bytes == 350
 
 
 def test_what_the_center_has_is_remembered_and_not_sent_again(tmp_path: Path) -> None:
@@ -84,8 +84,8 @@ def test_what_the_center_has_is_remembered_and_not_sent_again(tmp_path: Path) ->
     side.end()
     assert side.offered == [wire.encode(LAST)]
     assert side.next_start() == []  # though its start and number are known
-    assert side.stats.lost_bytes == 0
-    assert (side.stats.counted_bytes, side.stats.windows_delivered) == (350, 1)
+    assert side.stats.totals.lost.bytes == 0
+    assert (side.stats.totals.counted.bytes, side.stats.windows_acked) == (350, 1)
 
 
 def test_what_nobody_takes_is_stored_as_lost_to_the_byte(
@@ -100,8 +100,8 @@ def test_what_nobody_takes_is_stored_as_lost_to_the_byte(
     assert device.ledger.lost == Tally(3, 350)
     assert device.ledger.counted == device.ledger.other == Tally()
     assert device.ledger.device == device.ledger.accounted == LEDGER.device
-    assert (side.stats.lost_packets, side.stats.lost_bytes) == (3, 350)
-    assert (side.stats.counted_bytes, side.stats.other_bytes) == (0, 0)
+    assert (side.stats.totals.lost.packets, side.stats.totals.lost.bytes) == (3, 350)
+    assert (side.stats.totals.counted.bytes, side.stats.totals.other.bytes) == (0, 0)
     assert "lost: 350 bytes in 3 packets of the last window" in caplog.text
 
 
@@ -111,13 +111,13 @@ def test_what_a_center_may_have_is_kept_whole_beyond_the_quota_once(
     side = Side(tmp_path, Unsaved.OFFERED)
     side.end()
     assert side.next_start() == [LAST]  # stored twice it is the same
-    assert side.stats.lost_bytes == 0
+    assert side.stats.totals.lost.bytes == 0
     # And with every further start one more would wait: so that is the end of it.
     again = Side(tmp_path, Unsaved.OFFERED)
     second = Window("p", 3000, 4000, 8, (), LAST.devices, LAST.flows)
     last_resort(second, cast(Transmitter, again), again.dump, again.stats)
     assert [entry.number for entry in again.dump.directory.pending()] == [7]
-    assert again.stats.lost_bytes == 0  # that is not known
+    assert again.stats.totals.lost.bytes == 0  # that is not known
     assert "350 bytes in 3 packets of the last window may be lost" in caplog.text
 
 
@@ -138,7 +138,7 @@ def test_a_disk_that_takes_nothing_is_told(
     with caplog.at_level(logging.CRITICAL):
         side.end()
     assert side.offered == []
-    assert (side.stats.lost_packets, side.stats.lost_bytes) == (3, 350)
+    assert (side.stats.totals.lost.packets, side.stats.totals.lost.bytes) == (3, 350)
     assert "not even its ledger: dumpDir: " in caplog.text
 
 

@@ -81,7 +81,7 @@ async def opened(**limits: int) -> AsyncIterator[Desk]:
     finally:
         desk.gate.set()
         await server.stop(None)
-    assert desk.value("bytes_in_flight") == 0
+    assert desk.value("in_flight_bytes") == 0
     assert desk.value("calls") == 0
 
 
@@ -217,7 +217,7 @@ async def test_chunks_that_are_larger_than_the_first_count_as_they_came() -> Non
         mixed = window(0, tuple(flows))
         delivery = asyncio.create_task(desk.deliver(mixed))
         await desk.until_waiting(1)
-        assert desk.value("bytes_in_flight") == sum(map(len, wire.encode(mixed)))
+        assert desk.value("in_flight_bytes") == sum(map(len, wire.encode(mixed)))
         desk.gate.set()
         assert set(statuses(await delivery).values()) == {"STORED"}
 
@@ -351,7 +351,7 @@ async def test_a_client_that_goes_away_at_any_moment_leaves_nothing(rounds: int)
         await asyncio.sleep(0)
     assert len(context.left) == left and not context.acks  # nobody is there any more
     gc.collect()  # a coroutine that nobody waits for would tell
-    assert desk.value("bytes_in_flight") == 0 == desk.waiting
+    assert desk.value("in_flight_bytes") == 0 == desk.waiting
     assert desk.value("calls") == 0
     assert not desk.ingest.turn.locked()
 
@@ -397,7 +397,7 @@ async def test_a_small_first_chunk_does_not_open_the_door_to_large_ones() -> Non
         await call.write(second + b"\xfa\x07\x80\x80\x40" + bytes(2**20))
         ack = pb.WindowAck.FromString(await call.read())
         assert ack.status == pb.WINDOW_STATUS_REJECTED and "of the first chunk" in ack.reason
-        assert desk.value("bytes_in_flight") == 0
+        assert desk.value("in_flight_bytes") == 0
         call.cancel()
 
 

@@ -224,3 +224,47 @@ def test_a_window_that_the_disk_did_not_take_stays_open(
     window = wire.decode(dump.directory.read(entry) or [])
     assert (window.number, [flow.size for flow in window.flows]) == (1, [300])
     side.close()
+
+
+def test_devices_are_captured_or_refused_as_they_are_now(tmp_path: Path) -> None:
+    """One that was refused, and then captured, taken away or not wanted any more, is so no longer."""
+    side = Side(tmp_path)
+    probe, netlink = side.probe, side.netlink
+    (device,) = netlink.devices.values()
+    refused = replace(device, index=99, name="a\\b")
+    netlink.devices[99] = refused
+    probe.watch.open_devices()
+    assert (len(probe.watch), probe.watch.refused) == (1, 1)
+    netlink.devices[99] = replace(refused, name="ab")
+    probe.watch.open_devices()
+    assert (len(probe.watch), probe.watch.refused) == (2, 0)
+    netlink.devices[98] = replace(refused, index=98)
+    probe.watch.open_devices()
+    assert (len(probe.watch), probe.watch.refused) == (2, 1)
+    netlink.devices[98] = replace(refused, index=98, up=False)  # without networkDevs: not wanted
+    probe.watch.open_devices()
+    assert (len(probe.watch), probe.watch.refused) == (2, 0)
+    side.close()
+
+
+def test_an_open_window_grows_old_until_it_is_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [Moment(1_000_000, 1_000.0)]
+    side = Side(tmp_path, clock=lambda: clock[0])
+    probe = side.probe
+    probe.watch.open_devices()
+    monkeypatch.setattr("wakizashi.probe.loop.time.monotonic", lambda: clock[0].monotonic)
+
+    def refuse(window: Window) -> Entry:
+        raise Retryable("no")
+
+    clock[0] = Moment(1_040_000, 1_040.0)
+    with monkeypatch.context() as broken:
+        broken.setattr(side.dump, "save", refuse)
+        probe.close_window()
+    assert probe.open_seconds == 40.0
+    probe.close_window()
+    assert probe.open_seconds == 0.0
+    assert side.stats.close_seconds.up_to()[-1] == ("+Inf", 2)
+    side.close()

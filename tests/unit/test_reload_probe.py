@@ -118,6 +118,7 @@ class Side:
             interval_seconds=self.old.capInterval,
             channel_lifetime_seconds=self.old.channelLifetime,
             announce=self.announced.append,
+            stats=self.stats,
             credentials=Credentials.of(self.old),
         )
         self.courier = Courier(

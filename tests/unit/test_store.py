@@ -179,7 +179,7 @@ def test_backend_down_means_recovery_then_repost(tmp_path: Path) -> None:
             assert backend.calls == calls  # down: no second timeout for the second window
             assert files(tmp_path) == 2
             assert value(metrics, "windows_total", status="recovered") == 2
-            assert value(metrics, "recovery_files") == 2
+            assert value(metrics, "recovery_windows") == 2
             backend.script = lambda windows: None
             clock.now += 3600
             await submit(store, window(2))  # seen to be back: reposts at once

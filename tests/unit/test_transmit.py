@@ -92,6 +92,7 @@ class Side:
             interval_seconds=interval_seconds,
             channel_lifetime_seconds=300,
             announce=self.announced.append,
+            stats=self.stats,
         )
         self.courier = Courier(
             self.transmitter,
@@ -121,7 +122,9 @@ def test_all_windows_go_in_one_call_and_the_newest_is_remembered(
     assert side.waiting == []
     assert side.kept == [3000]
     assert side.dump.directory.last_identity("p") == (3000, 3)
-    assert side.stats.windows_delivered == 3
+    assert side.stats.windows_acked == side.stats.windows_sent == 3
+    assert side.stats.delivery_seconds.up_to()[-1] == ("+Inf", 1)
+    assert side.stats.last_ack > 0
 
 
 def test_without_auto_clear_all_are_kept(tmp_path: Path, fake: tuple[FakeCenter, int]) -> None:
@@ -427,9 +430,9 @@ def test_window_that_the_disk_does_not_let_go_of_is_delivered_again(
         broken.setattr(os, "unlink", refuse)
         assert side.courier.deliver_with_retries() is False  # told, not raised
     assert side.waiting == [1000, 2000, 3000]
-    assert side.stats.windows_delivered == 0
+    assert side.stats.windows_acked == 0
     assert side.courier.deliver_with_retries() is True
-    assert side.waiting == [] and side.stats.windows_delivered == 3
+    assert side.waiting == [] and side.stats.windows_acked == 3
 
 
 def test_after_the_delay_that_the_center_asked_for_it_delivers_again(
@@ -637,7 +640,7 @@ def test_window_that_was_merged_after_it_was_read_is_not_sent(
     side.transmitter.deliver()
     assert center.starts == [3000, 1000]
     assert side.waiting == [] and side.dump.directory.moved_to_bad == []
-    assert side.stats.windows_delivered == 2
+    assert side.stats.windows_acked == 2
 
 
 def test_read_of_a_window_that_was_merged_away_is_no_fault(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """One write at a time, the pauses after a failure, and when reposts are made."""
 
 import asyncio
+import math
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -64,6 +66,23 @@ async def test_a_backend_that_asks_for_a_pause_has_it_up_to_five_minutes(
     with pytest.raises(Retryable):
         await made.write([aggregate(window(0))])
     assert made.pause_seconds == pause
+
+
+async def test_metrics_tell_whether_the_last_write_failed_and_when_one_was_taken() -> None:
+    backend, metrics = FakeBackend(), Metrics()
+    made = writer(backend, Clock(), metrics=metrics)
+    assert value(metrics, "backend_failing") == 0
+    assert math.isnan(value(metrics, "backend_last_write_timestamp_seconds"))
+    backend.script = down
+    with pytest.raises(Retryable):
+        await made.write([aggregate(window(0))])
+    assert value(metrics, "backend_failing") == 1
+    assert math.isnan(value(metrics, "backend_last_write_timestamp_seconds"))
+    backend.script = lambda windows: None
+    begun = time.time()
+    await made.write([aggregate(window(0))])
+    assert value(metrics, "backend_failing") == 0
+    assert value(metrics, "backend_last_write_timestamp_seconds") >= begun
 
 
 async def test_bad_points_in_several_parts_are_all_told() -> None:

@@ -65,8 +65,10 @@ class Admission:
         self._calls = 0
         self._held: dict[str, tuple[int, int]] = {}
         self._queue: deque[_Waiting] = deque()
-        metrics.bytes_in_flight.set_function(lambda: self._used)
+        metrics.in_flight_bytes.set_function(lambda: self._used)
+        metrics.in_flight_limit_bytes.set_function(lambda: self._limits.bytesInFlight)
         metrics.calls.set_function(lambda: self._calls)
+        metrics.calls_limit.set_function(lambda: self._limits.calls)
 
     def change(self, limits: Limits) -> None:
         """Other limits from now on; what is in stays in."""

@@ -19,6 +19,7 @@ from wakizashi.center.handshakes import HandshakeLog
 from wakizashi.center.heart import Heart
 from wakizashi.center.identity import Anyone, ByCertificate, ByToken, Identity
 from wakizashi.center.ingest import SERVICE_NAME, Ingest
+from wakizashi.center.lag import watch_lag
 from wakizashi.center.metrics import Metrics
 from wakizashi.center.recovery import Recovery
 from wakizashi.center.reload import apply
@@ -147,7 +148,10 @@ async def _listen(
     try:
         _bind(server, config, metrics)
         checking = asyncio.create_task(_check(backend))
-        counting = asyncio.create_task(SeriesWatch(backend, metrics).loop())
+        watching = (
+            asyncio.create_task(SeriesWatch(backend, metrics).loop()),
+            asyncio.create_task(watch_lag(metrics.lag_seconds)),
+        )
         store.start()
         beating = asyncio.create_task(heart.loop(), name="heart")
         await states.set(SERVICE_NAME, health_pb2.HealthCheckResponse.SERVING)
@@ -170,8 +174,8 @@ async def _listen(
         await server.stop(STOP_SECONDS)
         await store.close(STOP_SECONDS)
         await checking
-        counting.cancel()
-        beating.cancel()
+        for task in (*watching, beating):
+            task.cancel()
     finally:
         await asyncio.to_thread(http.close)
 

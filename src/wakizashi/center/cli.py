@@ -11,8 +11,8 @@ from wakizashi.center import handshakes
 from wakizashi.center.config import CenterConfig, load_center
 from wakizashi.config import refuse_listed_secrets
 from wakizashi.lifecycle import HangUp, guard
+from wakizashi.logs import setup_logging
 from wakizashi.reload import Source
-from wakizashi.telemetry import setup_logging
 from wakizashi.version import version_text
 
 _log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def command(path: Path | None, check: bool, overrides: tuple[str, ...]) -> None:
                     click.echo(f"warning: {warning}", err=True)
                 click.echo(f"{path or 'defaults'}: ok")
                 return
-            setup_logging(config.logLev, "center")
+            setup_logging(config.logLev, "center", config.logFormat)
             _warn(config, path)
             # The core writes to standard error on its own; before grpc is imported only.
             if config.tls is None:

@@ -13,7 +13,16 @@ from wakizashi import exposure
 from wakizashi import tls as pem
 from wakizashi.center.backend import backend_module, backend_names
 from wakizashi.center.tokens import load_tokens
-from wakizashi.config import LogLevel, PasswordSection, Port, Section, Size, file_secrets, load
+from wakizashi.config import (
+    LogFormat,
+    LogLevel,
+    PasswordSection,
+    Port,
+    Section,
+    Size,
+    file_secrets,
+    load,
+)
 from wakizashi.model import MAX_WINDOW_RECORDS
 from wakizashi.reload import Takes
 from wakizashi.secret_files import exposed
@@ -120,6 +129,7 @@ class CenterConfig(Section):
     """``center-config.yaml``; the keys are documented in the README."""
 
     logLev: Annotated[LogLevel, Takes.AT_ONCE] = 1
+    logFormat: Annotated[LogFormat, Takes.RESTART] = "text"
     host: Annotated[str, Takes.RESTART] = "0.0.0.0"
     port: Annotated[Port, Takes.RESTART] = 10080
     healthPort: Annotated[Port, Takes.RESTART] = 10081

@@ -40,6 +40,16 @@ class Recovery:
         )
         self._told = 0
 
+    @property
+    def limit_bytes(self) -> int:
+        """Quota of the waiting windows."""
+        return self._directory.limit_bytes
+
+    @property
+    def bad(self) -> int:
+        """How many windows were moved to ``bad/``."""
+        return len(self._directory.moved_to_bad)
+
     def open(self) -> None:
         """Lock and tidy the directory; see :meth:`wakizashi.files.WindowDirectory.open`."""
         self._directory.open()

@@ -8,7 +8,7 @@ from wakizashi.center.admission import Admission
 from wakizashi.center.config import CenterConfig
 from wakizashi.center.recovery import Recovery
 from wakizashi.center.store import Store
-from wakizashi.telemetry import set_level
+from wakizashi.logs import set_level
 
 
 def apply(

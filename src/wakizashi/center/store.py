@@ -168,10 +168,11 @@ class Store:
         self, window: Window, chunks: Sequence[bytes], stored: StoredWindow
     ) -> asyncio.Future[Outcome]:
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        item = _Item(window, chunks, stored, future)
         if self._closing:
-            future.set_result(self._count(self._retry("the center is stopping")))
+            self._finish([item], self._retry("the center is stopping"))
             return future
-        self._items.append(_Item(window, chunks, stored, future))
+        self._items.append(item)
         self._points += points(stored)
         self._arrived.set()
         if self._points >= READY_POINTS:
@@ -279,11 +280,11 @@ class Store:
         pause = max(self._writer.pause_seconds, FIRST_BACKOFF_SECONDS)
         return Outcome(Status.RETRY, reason, int(1000 * pause))
 
-    def _count(self, outcome: Outcome, kept: bool = False) -> Outcome:
-        self._metrics.windows.labels("recovered" if kept else outcome.status.value).inc()
-        return outcome
-
     def _finish(self, items: Sequence[_Item], outcome: Outcome, *, kept: bool = False) -> None:
-        for item in items:
-            if not item.future.done():
-                item.future.set_result(self._count(outcome, kept))
+        open_items = [item for item in items if not item.future.done()]
+        status = "recovered" if kept else outcome.status.value
+        self._metrics.windows.labels(status).inc(len(open_items))
+        if outcome.status is Status.STORED:
+            self._metrics.acked([item.window for item in open_items])
+        for item in open_items:
+            item.future.set_result(outcome)

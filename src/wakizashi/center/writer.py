@@ -60,6 +60,7 @@ class Writer:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="write")
         self._failures = 0
         self._down_until = 0.0
+        metrics.backend_failing.set_function(lambda: self._failures > 0)
         self.reason = ""
         """Why the backend took nothing the last time that it did not."""
         self.back = asyncio.Event()
@@ -124,6 +125,7 @@ class Writer:
             with self._metrics.write_seconds.time():
                 prepared()
             outcome = "ok"
+            self._metrics.last_write.set_to_current_time()
             self._metrics.points.inc(sum(points(window) for window in windows))
         except Permanent:
             outcome = "permanent"

@@ -22,7 +22,7 @@ from wakizashi.probe.dump import Dump
 from wakizashi.probe.ending import last_resort
 from wakizashi.probe.loop import ROUND_SECONDS, Probe
 from wakizashi.probe.reload import apply
-from wakizashi.probe.stats import ProbeStats, render
+from wakizashi.probe.stats import ProbeStats
 from wakizashi.probe.transmit import Transmitter
 from wakizashi.reload import Reload, Source
 from wakizashi.telemetry import HealthServer, Throttle
@@ -72,6 +72,7 @@ def run(
             interval_seconds=config.capInterval,
             channel_lifetime_seconds=config.channelLifetime,
             announce=probe.announce,
+            stats=stats,
             credentials=credentials,
         )
         courier = Courier(
@@ -81,7 +82,7 @@ def run(
             interval_seconds=config.capInterval,
             stats=stats,
         )
-        health = _health(config, stats, dump, probe, courier)
+        health = _health(config.healthPort, stats, dump, probe, courier, name)
         if health is not None:
             health.start()
         try:
@@ -145,31 +146,42 @@ def _stop(
     dump.directory.close()
     _log.info(
         "stopped: %d bytes in %d packets counted, %d windows delivered, %d wait in %s",
-        stats.counted_bytes,
-        stats.counted_packets,
-        stats.windows_delivered,
+        stats.totals.counted.bytes,
+        stats.totals.counted.packets,
+        stats.windows_acked,
         waiting,
         dump.directory.path,
     )
 
 
 def _health(
-    config: ProbeConfig, stats: ProbeStats, dump: Dump, probe: Probe, courier: Courier
+    port: int | None, stats: ProbeStats, dump: Dump, probe: Probe, courier: Courier, engine: str
 ) -> HealthServer | None:
-    if config.healthPort is None:
+    if port is None:
         return None
 
     def live() -> str | None:
         return probe.pulse.trouble() or courier.trouble()
 
-    return HealthServer(
-        "0.0.0.0",
-        config.healthPort,
-        key="healthPort",
-        live=live,
-        ready=live,
-        metrics=lambda: render(stats, len(dump.directory.pending()), dump.directory.used_bytes),
-    )
+    def metrics() -> bytes:
+        from wakizashi.probe.metrics import Now, render  # not before it is asked for
+
+        now = Now(
+            engine=engine,
+            time=time.time(),
+            interval_seconds=probe.config.capInterval,
+            silence_seconds=probe.pulse.silence_seconds,
+            open_seconds=probe.open_seconds,
+            captured=len(probe.watch),
+            refused=probe.watch.refused,
+            flows_limit=probe.config.maxFlows,
+            pending=dump.directory.pending(),
+            pending_bytes=dump.directory.used_bytes,
+            pending_limit_bytes=dump.directory.limit_bytes,
+        )
+        return render(stats, now)
+
+    return HealthServer("0.0.0.0", port, key="healthPort", live=live, ready=live, metrics=metrics)
 
 
 def _no_device(config: ProbeConfig, netlink: Netlink) -> str:

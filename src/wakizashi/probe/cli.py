@@ -9,10 +9,10 @@ import click
 
 from wakizashi import config as loader
 from wakizashi.lifecycle import HangUp, guard
+from wakizashi.logs import setup_logging
 from wakizashi.probe.capture import survey
 from wakizashi.probe.config import ProbeConfig
 from wakizashi.reload import Source
-from wakizashi.telemetry import setup_logging
 from wakizashi.version import version_text
 
 _log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def command(
         loader.refuse_listed_secrets(ProbeConfig, overrides)
         with HangUp() as hangup:
             config = load()
-            setup_logging(config.logLev, "probe")
+            setup_logging(config.logLev, "probe", config.logFormat)
             if check:
                 for warning in config.warnings():
                     click.echo(f"warning: {warning}", err=True)
@@ -95,10 +95,11 @@ def _replay(config: ProbeConfig, pcap: Path) -> None:
     from wakizashi.probe.offline import replay
 
     stats = replay(config, pcap)
+    totals = stats.totals
     click.echo(
-        f"{pcap}: {stats.counted_packets} packets with {stats.counted_bytes} bytes in "
-        f"{stats.windows_delivered} windows, all acknowledged by {config.centerAddr} "
-        f"({stats.non_ip_packets} packets without IP, {stats.own_packets} of the probe's "
+        f"{pcap}: {totals.counted.packets} packets with {totals.counted.bytes} bytes in "
+        f"{stats.windows_acked} windows, all acknowledged by {config.centerAddr} "
+        f"({totals.non_ip.packets} packets without IP, {totals.own.packets} of the probe's "
         "own left out)"
     )
 

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from wakizashi import exposure, wire
 from wakizashi import tls as pem
-from wakizashi.config import LogLevel, Port, Section, Size
+from wakizashi.config import LogFormat, LogLevel, Port, Section, Size
 from wakizashi.pattern import Pattern
 from wakizashi.probe.capture import engine_names
 from wakizashi.reload import Takes
@@ -72,6 +72,7 @@ class ProbeConfig(Section):
 
     centerAddr: Annotated[str, Takes.CONNECTION] = "127.0.0.1:10080"
     logLev: Annotated[LogLevel, Takes.AT_ONCE] = 1
+    logFormat: Annotated[LogFormat, Takes.RESTART] = "text"
     dumpDir: Annotated[Path, Takes.RESTART] = Path("./dump")
     networkDevs: Annotated[tuple[str, ...], Takes.AT_ONCE] = ()
     autoClear: Annotated[bool, Takes.AT_ONCE] = True

@@ -79,19 +79,19 @@ class Dump:
             entry = self._merging.save(window)
         else:
             entry = self.directory.replace([], window)
-        self._closed(window)
+        self._stats.closed(window)
         return entry
 
     def save_past_limit(self, window: Window) -> Entry:
         """Make a window durable though the quota is reached, the last of a probe. Raises Retryable."""
         entry = self.directory.replace([], window, past_limit=True)
-        self._closed(window)
+        self._stats.closed(window)
         return entry
 
     def took(self, window: Window) -> None:
         """The center has a window that never was in the directory."""
-        self._closed(window)
-        self._stats.windows_delivered += 1
+        self._stats.closed(window)
+        self._stats.acked()
 
     def use_up(self, window: Window) -> None:
         """Remember start and number of a window that is not in the directory.
@@ -104,18 +104,13 @@ class Dump:
             entry = self.directory.replace([], nothing, past_limit=True)
             self.directory.keep_sent(entry, newest_only=self._auto_clear)
 
-    def _closed(self, window: Window) -> None:
-        self._stats.windows_closed += 1
-        for device in window.devices:
-            self._stats.add(device.ledger)
-
     def delivered(self, entry: Entry) -> None:
         """The center has it. Raises Retryable where the disk would not let go of it."""
         if self._auto_clear and not self._remember:
             self.directory.remove(entry)
         else:
             self.directory.keep_sent(entry, newest_only=self._auto_clear)
-        self._stats.windows_delivered += 1
+        self._stats.acked()
 
     def rejected(self, entry: Entry, reason: str) -> None:
         """The center will never take it: to ``bad/``. Raises as :meth:`delivered`."""

@@ -71,8 +71,7 @@ def _lose(window: Window, dump: Dump, stats: ProbeStats) -> None:
         dump.save_past_limit(told)  # some hundred bytes
         how = "the ledger that waits says so"
     except Retryable as error:
-        for device in told.devices:
-            stats.add(device.ledger)
+        stats.account(told)
         how = f"not even its ledger: {error}"
     _log.critical(
         "lost: %d bytes in %d packets of the last window: neither dumpDir nor center took it; %s",

@@ -60,7 +60,7 @@ class Probe:
         on_window: Callable[[], None],
         clock: Callable[[], Moment] = now,
     ) -> None:
-        self._dump, self._stats = dump, stats
+        self._config, self._dump, self._stats = config, dump, stats
         self._on_window, self._clock = on_window, clock
         self._throttle = Throttle(_log)
         name = config.probe_name()
@@ -109,6 +109,18 @@ class Probe:
                 announcement.trouble = str(error)
             announcement.done.set()
 
+    # -- what metrics tell, to any thread ----------------------------------------------------
+
+    @property
+    def config(self) -> ProbeConfig:
+        """What holds now."""
+        return self._config
+
+    @property
+    def open_seconds(self) -> float:
+        """How long the open window has been open."""
+        return self._windows.open_seconds(time.monotonic())
+
     # -- windows -----------------------------------------------------------------------------
 
     def run(
@@ -136,6 +148,7 @@ class Probe:
         The open window ends at the next multiple of the new ``capInterval``, and keeps
         its tags.
         """
+        self._config = config
         self._windows.change(config.capInterval, self._clock())
         self._builder.change(_tags(config), config.maxFlows)
         self.watch.change(config.networkDevs, _limits(config))
@@ -156,6 +169,7 @@ class Probe:
         Where the dump directory does not take it, it stays open and goes on
         counting: time resolution is lost, bytes are not.
         """
+        begun = time.monotonic()
         window, snapshot, moment = self._cut()
         try:
             self._save(window)
@@ -168,6 +182,7 @@ class Probe:
                 _log.info("dumpDir takes windows again")
             self._builder.reset(snapshot.addresses, overdue=self.watch.overdue)
             self._windows.next(moment)
+        self._stats.close_seconds.observe(time.monotonic() - begun)
         self._on_window()
 
     def finish(self) -> Window | None:

@@ -78,12 +78,8 @@ def merge(first: Window, second: Window, max_flows: int) -> Window | None:
 
 
 def _both(first: DeviceLedger, second: DeviceLedger) -> DeviceLedger:
-    tallies = {
-        field.name: getattr(first.ledger, field.name) + getattr(second.ledger, field.name)
-        for field in fields(Ledger)
-    }
     address = second.primary_address or first.primary_address
-    return DeviceLedger(first.name, address, Ledger(**tallies))
+    return DeviceLedger(first.name, address, first.ledger + second.ledger)
 
 
 def _beyond(ledger: Ledger) -> bool:

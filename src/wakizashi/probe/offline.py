@@ -66,6 +66,7 @@ def replay(config: ProbeConfig, path: Path) -> ProbeStats:
             interval_seconds=config.capInterval,
             channel_lifetime_seconds=config.channelLifetime,
             announce=lambda endpoints: None,
+            stats=stats,
             credentials=credentials,
         )
         courier = Courier(

@@ -6,12 +6,12 @@ number and start, and a delivery in progress ends as it began.
 """
 
 from wakizashi.errors import ConfigError
+from wakizashi.logs import set_level
 from wakizashi.probe.channel import Credentials, Way
 from wakizashi.probe.config import ProbeConfig
 from wakizashi.probe.courier import Courier
 from wakizashi.probe.dump import Dump
 from wakizashi.probe.loop import Probe
-from wakizashi.telemetry import set_level
 
 
 def apply(

@@ -20,6 +20,7 @@ from wakizashi.probe.capture import Endpoint
 from wakizashi.probe.channel import Channels, Credentials, Way, connected
 from wakizashi.probe.dump import Dump
 from wakizashi.probe.refusals import explain
+from wakizashi.probe.stats import ProbeStats
 from wakizashi.pulse import STUCK_SECONDS, Pulse
 from wakizashi.v1 import traffic_pb2 as pb
 from wakizashi.window_file import Entry
@@ -61,10 +62,11 @@ class Transmitter:
         interval_seconds: int,
         channel_lifetime_seconds: float,
         announce: Callable[[frozenset[Endpoint]], None],
+        stats: ProbeStats,
         credentials: Credentials | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._dump, self._center = dump, center
+        self._dump, self._center, self._stats = dump, center, stats
         self._interval = interval_seconds
         self._clock = clock
         self._channels = Channels(
@@ -174,6 +176,7 @@ class Transmitter:
         if self._channels.take_over():
             self.not_before = 0.0  # another center asked for that
         self.pulse.beat(RESOLVE_SECONDS + STUCK_SECONDS)
+        begun = self._clock()
         for channel, target in self._channels.open():
             self.pulse.beat(timeout)
             # gRPC takes the first message before it has a connection. Of a window that is on
@@ -194,6 +197,7 @@ class Transmitter:
                     break
                 continue
             if not waiting:
+                self._stats.delivery_seconds.observe(self._clock() - begun)
                 return
             if trouble is None:
                 self._channels.close()
@@ -265,6 +269,7 @@ class Transmitter:
             elif not self._dump.directory.offer(entry):
                 waiting.pop(_identity(chunks[0]), None)
                 continue
+            self._stats.windows_sent += 1
             yield from chunks
 
 

@@ -79,6 +79,11 @@ class Watch:
         return len(self._watched)
 
     @property
+    def refused(self) -> int:
+        """How many should be captured, but can't."""
+        return len(self._refused)
+
+    @property
     def overdue(self) -> bool:
         """Whether the news is still to come that a device is gone, with its last counters."""
         return any(watched.missing for watched in self._watched.values())
@@ -185,6 +190,7 @@ class Watch:
                 self._drop(watched, device.passed)
             else:
                 watched.device = device
+        self._refused = {index: why for index, why in self._refused.items() if index in wanted}
         opened = []
         for index, device in wanted.items():
             if index not in self._watched and self._refused.get(index) != (device.name, device.up):
@@ -206,6 +212,7 @@ class Watch:
             self._refused[device.index] = device.name, device.up  # once that changes, it may work
             _log.warning("%s", error)
             return
+        self._refused.pop(device.index, None)
         self._watched[device.index] = _Watched(device, tap, device.passed)
         descriptor = tap.fileno()
         if descriptor is not None:

@@ -64,6 +64,10 @@ class WindowClock:
             self._interval_ms = interval_seconds * 1000
             self._schedule(now)
 
+    def open_seconds(self, monotonic: float) -> float:
+        """How long the open window has been open."""
+        return monotonic - self._opened.monotonic
+
     def postpone(self, now: Moment) -> None:
         """Leave the window open until the next multiple of the interval."""
         self._schedule(now)

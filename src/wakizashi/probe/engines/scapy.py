@@ -9,6 +9,7 @@ import socket
 import struct
 from collections.abc import Collection
 
+from wakizashi import logs
 from wakizashi.probe import packet, packet_socket
 from wakizashi.probe.capture import Counts, Endpoint, Engine, FlowCounter, Limits, Tap
 from wakizashi.probe.devices import Device
@@ -45,6 +46,7 @@ class ScapyTap(Tap):
     def __init__(self, device: Device, counter: FlowCounter, buffer_bytes: int) -> None:
         from scapy.arch.linux import L2ListenSocket
 
+        logs.take_over("scapy")  # it has a handler of its own
         self._counter = counter
         self._locate = packet.ethernet if device.has_ethernet_header else packet.raw_ip
         self._buffer = bytearray(SNAP_BYTES)
