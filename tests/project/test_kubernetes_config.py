@@ -131,7 +131,7 @@ def test_a_name_is_text_whatever_yaml_thinks_of_it(which: str, nasty: str, tmp_p
 def test_a_node_is_watched_where_packets_leave_it(
     device: str, watched: bool, tmp_path: Path
 ) -> None:
-    from wakizashi.probe.devices import Pattern
+    from wakizashi.pattern import Pattern
 
     config, _ = probe_config("daemonset", tmp_path)
     assert any(Pattern(text).matches(device) for text in config.networkDevs) == watched
