@@ -13,6 +13,7 @@ import grpc
 import pytest
 
 from tests.center_servers import free_port, until
+from tests.certificates import SERVER, Authority
 from tests.daemons import Link, need_root, running, scrape, veth
 from tests.metric_tables import value
 
@@ -105,6 +106,23 @@ def test_start_trouble_and_stop_are_told_in_objects(
     assert told[-1]["message"] == "stopped"
     assert any("refused a call" in entry["message"] for entry in told)
     assert any(entry["message"].endswith("nothing is lost meanwhile") for entry in told)
+
+
+def test_refused_handshakes_and_what_else_comes_on_descriptor_2_are_objects(tmp_path: Path) -> None:
+    """With TLS the core's log is read: what is not the core's goes on, in the format of the log."""
+    port = free_port()
+    issued = Authority(tmp_path / "ca").issue("localhost", SERVER, san="DNS:localhost")
+    tls = {"cert": str(issued.cert), "key": str(issued.key)}
+    log = tmp_path / "center.log"
+    with running("center", tmp_path, **center_keys(tmp_path, port), tls=tls) as center:
+        until(lambda: "listening on" in log.read_text(), "the center listens")
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(b"no TLS at all\n" * 10)
+            until(lambda: "TLS handshake refused" in log.read_text(), "the refusal is told")
+        Path(f"/proc/{center.pid}/fd/2").write_text("of a library\n")
+        until(lambda: "of a library" in log.read_text(), "the line goes on")
+    told = [entry["message"] for entry in entries(log.read_text(), "center")]
+    assert "of a library" in told
 
 
 def test_the_error_that_ends_it_is_an_object(tmp_path: Path) -> None:

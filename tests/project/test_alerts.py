@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,33 @@ def test_the_configuration_for_kubernetes_finds_probes_and_centers_and_nothing_e
     assert sorted((label["instance"], label["job"]) for label in labels) == sorted(
         (f"ns/{pod}", f"wakizashi-{container}") for pod, container, _, kept in pods if kept
     )
+
+
+def test_the_manifests_have_the_names_by_which_prometheus_finds_them() -> None:
+    """Each container of ours has exactly one port that is kept."""
+    (job,) = loaded("kubernetes.yaml")["scrape_configs"]
+    port, name = (rule["regex"] for rule in job["relabel_configs"] if rule.get("action") == "keep")
+    found = []
+    for file in (ROOT / "deploy" / "kubernetes").rglob("*.yaml"):
+        for container in containers(list(yaml.safe_load_all(file.read_text()))):
+            if "wakizashi" in container.get("image", ""):
+                assert re.fullmatch(name, container["name"]), file
+                ports = [each["name"] for each in container["ports"]]
+                assert len([each for each in ports if re.fullmatch(port, each)]) == 1, file
+                found.append(container["name"])
+    assert {"probe", "center"} <= set(found)
+
+
+def containers(part: Any) -> Iterator[dict[str, Any]]:
+    """All in a manifest, wherever they stand."""
+    if isinstance(part, dict):
+        for key, value in part.items():
+            if key in ("containers", "initContainers"):
+                yield from value
+            yield from containers(value)
+    elif isinstance(part, list):
+        for each in part:
+            yield from containers(each)
 
 
 @pytest.mark.parametrize(

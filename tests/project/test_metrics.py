@@ -26,7 +26,7 @@ NOW = Now(
     pending_bytes=0,
     pending_limit_bytes=1,
 )
-LABELS = {"outcome", "status", "limit", "state", "engine", "version", "commit", "built"}
+LABELS = {"reason", "outcome", "status", "limit", "state", "engine", "version", "commit", "built"}
 """All there are; whoever adds one says here that its values are few and nobody else's choice."""
 
 

@@ -23,6 +23,7 @@ from typing import Self, TextIO
 from urllib.parse import unquote
 
 from wakizashi.center.metrics import Metrics
+from wakizashi.logs import last_words
 from wakizashi.telemetry import Throttle
 
 _log = logging.getLogger(__name__)
@@ -97,7 +98,11 @@ class HandshakeLog:
                 handler.setStream(new)
 
     def _read(self, reader: int, out: TextIO) -> None:
-        records = Records(self._refused, out.write)
+        def foreign(line: str) -> None:
+            text = line.rstrip("\n")
+            out.write(f"{last_words(text, text)}\n")
+
+        records = Records(self._refused, foreign)
         with os.fdopen(reader, encoding="utf-8", errors="replace") as lines:
             for line in lines:
                 records.take(line)
