@@ -1,5 +1,9 @@
 """What all tests share: the servers they need, and scapy's manners."""
 
+import logging
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import settings
 
 # By default Hypothesis fails an example that takes 0.2 s: on a busy machine any may.
@@ -12,3 +16,13 @@ pytest_plugins = [
     "tests.namespaces",
     "tests.redis_servers",
 ]
+
+
+@pytest.fixture(autouse=True)
+def log_levels() -> Iterator[None]:
+    """What a test sets with ``logLev`` holds for it alone."""
+    loggers = [logging.getLogger(name) for name in (None, "grpc", "urllib3", "asyncio", "scapy")]
+    before = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, before, strict=True):
+        logger.setLevel(level)
