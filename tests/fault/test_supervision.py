@@ -39,6 +39,24 @@ main()
 """
 
 
+SLOW = """
+import pathlib, sys, time
+from wakizashi import config
+read = config._read
+
+def read_slowly(*arguments):
+    pathlib.Path("reading").touch()
+    while not pathlib.Path("go on").exists():
+        time.sleep(0.01)
+    return read(*arguments)
+
+config._read = read_slowly
+sys.argv[:] = sys.argv[1:]
+from wakizashi.{program}.cli import main
+main()
+"""
+
+
 class Daemon:
     """A probe or a center in a folder, with a service manager that listens."""
 
@@ -55,13 +73,13 @@ class Daemon:
             self.config |= {"host": "127.0.0.1", "port": free_port()}
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *code: str, config: Path | None = None) -> None:
+    def start(self, *code: str) -> None:
         environment = {**os.environ, "NOTIFY_SOCKET": self.manager.name, "WATCHDOG_USEC": "300000"}
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [
                     *(sys.executable, *(code or ("-m", f"wakizashi.{self.program}"))),
-                    *("-c", str(config or self.path)),
+                    *("-c", str(self.path)),
                 ],
                 cwd=self.folder,
                 env=environment,
@@ -149,16 +167,12 @@ def test_a_faulty_configuration_changes_nothing(daemon: Daemon) -> None:
 
 
 def test_a_hang_up_during_the_start_is_answered_after_it(daemon: Daemon) -> None:
-    """The configuration is a pipe: so the start waits for this test, its handler in place."""
-    pipe = daemon.folder / "pipe"
-    os.mkfifo(pipe)
-    daemon.start(config=pipe)
-    with pipe.open("w") as config:  # opens when the daemon reads
-        daemon.send(signal.SIGHUP)
-        config.write(daemon.write())
+    daemon.write()
+    daemon.start("-c", SLOW.format(program=daemon.program), "-")
+    until((daemon.folder / "reading").exists, "it reads its configuration")
+    daemon.send(signal.SIGHUP)
+    (daemon.folder / "go on").touch()
     daemon.hears("READY=1")
-    with pipe.open("w") as config:
-        config.write(daemon.write(logLev=0))
     daemon.hears("RELOADING=1")
     daemon.hears("READY=1")
     assert daemon.stop() == 0
@@ -207,13 +221,13 @@ def probe(tmp_path: Path) -> Iterator[Daemon]:
 
 
 def test_a_capture_file_is_sent_though_a_hang_up_comes(probe: Daemon) -> None:
-    file, pipe = probe.folder / "real.pcap", probe.folder / "pipe"
+    file = probe.folder / "real.pcap"
     wrpcap(str(file), [Ether() / IP(src="10.0.0.1", dst="10.0.0.2") / UDP()])
-    os.mkfifo(pipe)
-    probe.start("-m", "wakizashi.probe", "--pcap", str(file), config=pipe)
-    with pipe.open("w") as config:
-        probe.send(signal.SIGHUP)
-        config.write(probe.write())
+    probe.write()
+    probe.start("-c", SLOW.format(program="probe"), "-", "--pcap", str(file))
+    until((probe.folder / "reading").exists, "it reads its configuration")
+    probe.send(signal.SIGHUP)
+    (probe.folder / "go on").touch()
     assert probe.process is not None
     assert probe.process.wait(30) == 1  # there is no center, which it told
     assert "are not acknowledged" in probe.said()

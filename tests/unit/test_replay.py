@@ -1,6 +1,7 @@
 """Capture files that are compressed, damaged, or no files; and what is kept of them."""
 
 import gzip
+import logging
 import struct
 from pathlib import Path
 
@@ -164,6 +165,19 @@ def test_pcapng_that_is_damaged_is_told_with_its_place(
     ) as told:
         read(path)
     assert "nothing of it was sent; mend it" in str(told.value)
+
+
+def test_damage_is_told_whatever_is_logged(tmp_path: Path) -> None:
+    """scapy tells of it by a warning, and the daemons silence those."""
+    path = tmp_path / "trace.pcapng"
+    path.write_bytes(WHOLE + section() + ng_packet(FRAME))
+    scapy, level = logging.getLogger("scapy"), logging.getLogger("scapy").level
+    scapy.setLevel(logging.CRITICAL)
+    try:
+        with pytest.raises(CaptureFileError, match="invalid interface"):
+            read(path)
+    finally:
+        scapy.setLevel(level)
 
 
 def test_a_long_packet_that_is_cut_off_where_it_is_read_in_pieces(tmp_path: Path) -> None:

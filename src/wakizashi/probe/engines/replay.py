@@ -121,6 +121,9 @@ class ReplayTap(Tap):
         self._warnings = _Warnings()
         self._log.addHandler(self._warnings)
         self._propagate, self._log.propagate = self._log.propagate, False
+        # The daemons let scapy speak when it is serious; here its warnings tell of damage.
+        self._level = self._log.level
+        self._log.setLevel(logging.WARNING)
         try:
             self._reader = RawPcapReader(cast(Any, self._file))
         except (Scapy_Exception, *_DAMAGES) as error:
@@ -259,6 +262,7 @@ class ReplayTap(Tap):
         """Close the file."""
         self._log.removeHandler(self._warnings)
         self._log.propagate = self._propagate
+        self._log.setLevel(self._level)
         self._file.close()
 
 
