@@ -294,6 +294,24 @@ def test_directory_of_somebody_else(tmp_path: Path) -> None:
     assert "chown it" in report.remedy("dumpDir")
 
 
+def test_sqlite_in_a_directory_of_somebody_else(tmp_path: Path) -> None:
+    place = tmp_path / "data"
+    place.mkdir(mode=0o555)
+    os.chown(place, 65534, 65534)
+    nobody = (needs("setpriv"), "--bounding-set=-all", "--inh-caps=-all")
+    sqlite = {"sqliteConfig": {"path": str(place / "w.db")}}
+    report = doctor(
+        tmp_path,
+        "--center",
+        before=nobody,
+        backendConfig=sqlite,
+        port=free_port(),
+        healthPort=free_port(),
+    )
+    assert (report.code, report.worst("backend")) == (1, "fault")
+    assert "chown it to the center's user" in report.remedy("backend")
+
+
 # -- the center --------------------------------------------------------------------------------
 
 

@@ -103,7 +103,7 @@ def test_a_look_of_the_doctor_is_at_one_daemon() -> None:
         for side in ("probe", "center")
     )
     assert probe & center == {f"{room}.subjects"}
-    assert {f"{room}.contact", f"{room}.capturing"} <= probe
+    assert {f"{room}.contact", f"{room}.way", f"{room}.capturing"} <= probe
     assert {f"{room}.storing"} <= center
     users = {name for name in importers(room) if not name.startswith(room)}
     assert users == {"wakizashi.cli"}

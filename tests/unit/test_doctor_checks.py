@@ -15,7 +15,6 @@ from wakizashi.doctor import (
     center,
     certificates,
     clock,
-    contact,
     directory,
     environment,
     kernel,
@@ -24,6 +23,7 @@ from wakizashi.doctor import (
     offloads,
     secrets,
     storing,
+    way,
 )
 from wakizashi.doctor.capturing import Choice
 from wakizashi.doctor.clock import KernelClock, Skew
@@ -59,7 +59,7 @@ def device(index: int, name: str, *, up: bool = True, link_type: int = 1) -> Dev
 
 
 def contacts(*found: Contact, config: ProbeConfig = CONFIG) -> Iterable[Finding]:
-    return contact.judge(config, Credentials(), found, NOW)
+    return way.judge(config, Credentials(), found, NOW)
 
 
 GOOD = Contact(TARGET, seconds=0.01, serving="SERVING", called=True, skew=Skew(0.001, 0.002))
@@ -309,7 +309,7 @@ def _resolve(address: str) -> Iterable[Finding]:
     from wakizashi.doctor.examination import Check, examine
 
     config = ProbeConfig(centerAddr=address)
-    return [f for f in examine([Check("name", lambda: contact.look(config))]) if f.check == "name"]
+    return [f for f in examine([Check("name", lambda: way.look(config))]) if f.check == "name"]
 
 
 def _sqlite(path: Path, limit: str = "1MiB") -> Iterable[Finding]:

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from wakizashi.doctor import (
     capturing,
     clock,
-    contact,
     directory,
     environment,
     kernel,
     listening,
     secrets,
+    way,
 )
 from wakizashi.doctor.examination import Check
 from wakizashi.doctor.finding import Finding
@@ -49,6 +49,6 @@ def checks(subject: Subject) -> list[Check]:
         Check("engine", lambda: capturing.look(config)),
         Check("dumpDir", lambda: directory.look(place)),
         Check("clock", lambda: clock.look(*clock.evidence())),
-        Check("name", lambda: contact.look(config)),
+        Check("name", lambda: way.look(config)),
         *[Check("listen", lambda each=each: listening.look(each)) for each in listen],  # type: ignore[misc] # bound now
     ]
