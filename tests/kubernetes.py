@@ -42,9 +42,11 @@ def renderer() -> tuple[str, ...] | None:
         ).stdout
         if re.search(r"^Kustomize Version: v5", version, re.MULTILINE):
             return (kubectl, "kustomize")
+    script = (ROOT / "tests/build-kustomize.sh").read_text()
+    (version,) = re.findall(r"^version=(\S+)$", script, re.MULTILINE)
     cache_folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    built = sorted((cache_folder / "wakizashi").glob("kustomize-v*.*.?"))
-    return (str(built[-1]), "build") if built else None
+    built = cache_folder / "wakizashi" / f"kustomize-{version}"
+    return (str(built), "build") if built.exists() else None
 
 
 @cache

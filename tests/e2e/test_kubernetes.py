@@ -6,11 +6,13 @@ its network and its images are not there.
 
 import os
 import re
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.certificates import CLIENT, SERVER, Authority
 from tests.containers import container_command, security_context
 from tests.e2e.lab import Lab, Process, lab, require, run, wait_for
 from tests.e2e.test_acceptance import FILES, check, fetch_all, next_windows, quiet_stop
@@ -21,6 +23,8 @@ pytestmark = pytest.mark.timeout(180)
 FIELDS = {"metadata.name": "web-0123", "metadata.namespace": "0123", "spec.nodeName": "true"}
 QUICK = {"WAKIZASHI_CAP_INTERVAL": "2", "WAKIZASHI_NETWORK_DEVS": "['web[01]']"}
 """All that is otherwise than in the manifest."""
+Files = dict[str, dict[str, str]]
+"""By the name of a Secret, the texts of its files."""
 CAPABILITIES = {"NET_RAW": 13, "BPF": 39}  # their bits
 
 
@@ -71,25 +75,37 @@ def directory(path: Path, mode: int, group: int = 0) -> Path:
     return path
 
 
-def start_center(ground: Lab) -> Process:
-    """The center of deploy/kubernetes/try; returns when its readiness probe is content."""
-    objects = render("try")
+def mount(
+    folder: Path, objects: list[Object], spec: Object, container: Object, made_by_hand: Files
+) -> dict[str, Path]:
+    """The volumes of a container, as the kubelet makes them, with the files that are in them."""
+    group = spec["securityContext"].get("fsGroup", 0)
+    made: dict[str, Path] = {}
+    for volume in spec["volumes"]:
+        if volume["name"] not in {place["name"] for place in container["volumeMounts"]}:
+            continue
+        files: dict[str, str] = {}
+        mode = 0o644
+        if "configMap" in volume:
+            files = the(objects, "ConfigMap", volume["configMap"]["name"])["data"]
+        elif "secret" in volume:
+            name, mode = volume["secret"]["secretName"], volume["secret"]["defaultMode"]
+            files = made_by_hand.get(name) or the(objects, "Secret", name)["data"]
+        path = folder / f"{container['name']}-{volume['name']}"
+        made[volume["name"]] = directory(path, 0o755 if files else 0o777, group)
+        for file, text in files.items():
+            (path / file).write_text(text)
+            os.chown(path / file, 0, group)
+            (path / file).chmod(mode)
+    return made
+
+
+def start_center(ground: Lab, folder: str = "try", made_by_hand: Files | None = None) -> Process:
+    """The center of a folder of deploy/kubernetes; returns when its readiness probe is content."""
+    objects = render(folder)
     spec = pod(the(objects, "Deployment", "wakizashi-center"))
     (container,) = containers(spec)
-    volumes: dict[str, Path] = {}
-    for volume in spec["volumes"]:
-        folder = directory(ground.folder / f"volume-{volume['name']}", 0o750, 10001)
-        volumes[volume["name"]] = folder
-        if "configMap" in volume:
-            folder.chmod(0o755)
-            files = the(objects, "ConfigMap", volume["configMap"]["name"])["data"]
-        else:
-            files = the(objects, "Secret", volume["secret"]["secretName"])["data"]
-        for name, text in files.items():
-            (folder / name).write_text(text)
-            if "secret" in volume:
-                os.chown(folder / name, 0, spec["securityContext"]["fsGroup"])
-                (folder / name).chmod(volume["secret"]["defaultMode"])
+    volumes = mount(ground.folder, objects, spec, container, made_by_hand or {})
     process = start(ground, ground.center, spec, container, volumes, {})
     ready(ground, ground.center, process, container, "readinessProbe")
     return process
@@ -184,12 +200,8 @@ def test_a_node_is_watched_by_the_daemonset(ground: Lab) -> None:
     objects = render("probe-daemonset")
     spec = pod(the(objects, "DaemonSet", "wakizashi-probe"))
     container = probe_of(spec)
-    (config,) = (thing for thing in objects if thing["kind"] == "ConfigMap")
-    volumes = {
-        "config": directory(ground.folder / "volume-of-probe", 0o755),
-        "dump": directory(ground.folder / "dump", 0o755),  # as DirectoryOrCreate makes it
-    }
-    (volumes["config"] / "probe-config.yaml").write_text(config["data"]["probe-config.yaml"])
+    volumes = mount(ground.folder, objects, spec, container, {})
+    volumes["dump"] = directory(ground.folder / "dump", 0o755)  # as DirectoryOrCreate makes it
     ground.record()
     probe = start(ground, ground.web, spec, container, volumes, QUICK)
     ready(ground, ground.web, probe, container, "readinessProbe")
@@ -201,3 +213,41 @@ def test_a_node_is_watched_by_the_daemonset(ground: Lab) -> None:
     check(ground)
     (row,) = ground.influx("SELECT count(size) FROM traffic GROUP BY probe, namespace, node")
     assert (row["probe"], row["namespace"], row["node"]) == ("true", "0123", "true")
+
+
+def secrets_of_the_readme(folder: Path) -> Files:
+    """Those that the README of deploy/kubernetes has an operator make."""
+    lab_authority = Authority(folder / "authority")
+    host = "wakizashi-center.wakizashi.svc"
+    center = lab_authority.issue(host, SERVER, san=f"DNS:{host}")
+    shop = lab_authority.issue("shop", CLIENT)
+    ca, token = lab_authority.cert.read_text(), secrets.token_hex(32)
+    pairs = {"wakizashi-center-tls": center, "wakizashi-probe-tls": shop}
+    return {
+        **{
+            name: {"tls.crt": p.cert.read_text(), "tls.key": p.key.read_text(), "ca.crt": ca}
+            for name, p in pairs.items()
+        },
+        "wakizashi-tokens": {"tokens": f"- {{ probe: '0123/.*', token: {token} }}\n"},
+        "wakizashi-probe-token": {"token": f"{token}\n"},
+    }
+
+
+def test_one_request_is_in_influxdb_with_tls_and_tokens(ground: Lab) -> None:
+    made = secrets_of_the_readme(ground.folder)
+    center = start_center(ground, "try-tls", made)
+    ground.record()
+    objects = render("try-tls")
+    spec = pod(the(objects, "Deployment", "web"))
+    container = probe_of(spec)
+    volumes = mount(ground.folder, objects, spec, container, made)
+    volumes["wakizashi-dump"] = directory(ground.folder / "dump", 0o777)
+    probe = start(ground, ground.web, spec, container, volumes, QUICK)
+    ready(ground, ground.web, probe, container, "livenessProbe")
+    fetch_all(ground)
+    next_windows(ground, 2)
+    quiet_stop(ground, probe)
+    check(ground)
+    for process in (center, probe):  # of plaintext, or of files that others may read
+        warnings = [line for line in process.output.splitlines() if " WARNING " in line]
+        assert not [line for line in warnings if "tls" in line.lower() or "read by" in line]
