@@ -172,13 +172,14 @@ def uv(*arguments: str) -> None:
     """Resolves with uv, from wheels alone.
 
     Raises:
-        SystemExit: uv could not; it has said why.
+        SystemExit: uv could not and has said why: 1 if there is no answer, 2 if it can't look.
     """
     command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal"]
     command += ["--only-binary", ":all:", "--python-version", f"3.{min(PYTHONS)[1]}"]
     command += ["--no-config", "--no-header", *arguments]
-    if subprocess.run(command, check=False).returncode:  # noqa: S603  # no word of it is foreign
-        raise SystemExit(1)
+    done = subprocess.run(command, check=False)  # noqa: S603  # no word of it is foreign
+    if done.returncode:
+        raise SystemExit(done.returncode)
 
 
 def resolve(name: str, upgrade: bool) -> list[Pin]:

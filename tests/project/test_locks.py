@@ -88,3 +88,10 @@ def test_what_is_shipped_twice_is_of_one_version() -> None:
     for name in ("probe", "center"):
         for key, pins in lock.pins(name).items():
             assert {pin.version for pin in pins} == {pin.version for pin in binary[key]}, key
+
+
+def test_the_center_is_locked_with_the_packages_of_its_backends() -> None:
+    extras = lock.PROJECT["project"]["optional-dependencies"]
+    for backend in ("redis", "mongodb"):
+        for name in ("center", "binary"):
+            assert {Requirement(line).name for line in extras[backend]} <= set(lock.pins(name))

@@ -68,4 +68,5 @@ def test_everything_that_is_locked_is_asked_about_once() -> None:
     assert sorted(pin for some in rounds for pin in some) == pins
     for some in rounds:
         assert len({pin.partition("==")[0] for pin in some}) == len(some)
-    assert len(rounds) == 2  # numpy, for Python 3.11 and for later ones
+    names = [pin.partition("==")[0] for pin in pins]
+    assert len(rounds) == max(map(names.count, names))
