@@ -63,10 +63,12 @@ class Lock:
 
 LOCKS = {
     "probe": Lock("the probe's image", without=("influxdb",)),
-    "center": Lock("the center's image", extras=("redis", "mongodb"), without=("numpy", "scapy")),
+    "center": Lock(
+        "the center's image", extras=("redis", "mongodb", "reflection"), without=("numpy", "scapy")
+    ),
     "binary": Lock(
         "the environment that both binaries are bundled from",
-        extras=("redis", "mongodb", "binary"),
+        extras=("redis", "mongodb", "reflection", "binary"),
     ),
     "build": Lock("what builds and describes them all, and is in none", ("supply",), builds=True),
 }

@@ -96,8 +96,8 @@ def test_the_same_contents_give_the_same_bytes_and_others_another_number(
     assert described("probe", folder) == first
     assert "timestamp" not in json.loads(first["probe.cdx.json"])["metadata"]
     install("more", MIT)
-    bills = (first["probe.cdx.json"], described("probe", folder)["probe.cdx.json"])
-    bills += (described("center", folder)["center.cdx.json"],)
+    bills = [first["probe.cdx.json"], described("probe", folder)["probe.cdx.json"]]
+    bills.append(described("center", folder)["center.cdx.json"])
     numbers = {json.loads(text)["serialNumber"] for text in bills}
     assert len(numbers) == 3
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
