@@ -20,7 +20,7 @@ BENCH_PROGRAMS := trafgen:netsniff-ng tcpdump:tcpdump pmacctd:pmacct softflowd:s
 CENTER_PROGRAMS := influxd:influxdb victoria-metrics:victoria-metrics redis-server:redis-server redis-cli:redis-tools
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test campaign fuzz soak check lint generate generated format lock programs bench-programs bench-capture bench-engines bench-center clean
+.PHONY: help demo test campaign fuzz soak check lint generate generated format lock audit-locks programs bench-programs bench-capture bench-engines bench-center clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -74,6 +74,9 @@ generate: $(VENV)/dev ## the Python of proto/, and the object of traffic.bpf.c
 
 lock: $(VENV)/dev ## requirements/ from pyproject.toml (ARGS=--upgrade: the newest versions)
 	$(BIN)/python -m supply.lock $(ARGS)
+
+audit-locks: $(VENV)/dev ## vulnerabilities known in requirements/ (asks PyPI's advisory service)
+	$(BIN)/python -m supply.audit
 
 check: lint ## formatting, lint, types, and the tests that need no server
 	$(BIN)/pytest tests/unit tests/property tests/project

@@ -63,10 +63,12 @@ class Lock:
 
 LOCKS = {
     "probe": Lock("the probe's image", without=("influxdb",)),
-    "center": Lock("the center's image", extras=("redis", "mongodb"), without=("numpy", "scapy")),
+    "center": Lock(
+        "the center's image", extras=("redis", "mongodb", "reflection"), without=("numpy", "scapy")
+    ),
     "binary": Lock(
         "the environment that both binaries are bundled from",
-        extras=("redis", "mongodb", "binary"),
+        extras=("redis", "mongodb", "reflection", "binary"),
     ),
     "build": Lock("what builds and describes them all, and is in none", ("supply",), builds=True),
 }
@@ -172,13 +174,14 @@ def uv(*arguments: str) -> None:
     """Resolves with uv, from wheels alone.
 
     Raises:
-        SystemExit: uv could not; it has said why.
+        SystemExit: uv could not and has said why: 1 if there is no answer, 2 if it can't look.
     """
     command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal"]
     command += ["--only-binary", ":all:", "--python-version", f"3.{min(PYTHONS)[1]}"]
     command += ["--no-config", "--no-header", *arguments]
-    if subprocess.run(command, check=False).returncode:  # noqa: S603  # no word of it is foreign
-        raise SystemExit(1)
+    done = subprocess.run(command, check=False)  # noqa: S603  # no word of it is foreign
+    if done.returncode:
+        raise SystemExit(done.returncode)
 
 
 def resolve(name: str, upgrade: bool) -> list[Pin]:

@@ -30,6 +30,11 @@ def test_the_locks_are_for_what_the_project_says_it_runs_on() -> None:
     assert {path.stem for path in FOLDER.iterdir()} == set(LOCKS)
 
 
+def test_every_lock_is_documented() -> None:
+    text = (FOLDER.parent / "docs/supply-chain.md").read_text()
+    assert set(re.findall(r"^\| `(\w+)\.txt` \|", text, re.MULTILINE)) == set(LOCKS)
+
+
 @NAMES
 @pytest.mark.parametrize("here", ENVIRONMENTS, ids=str)
 def test_each_direct_dependency_is_locked_within_its_bounds(name: str, here: Environment) -> None:
@@ -45,7 +50,7 @@ def test_each_direct_dependency_is_locked_within_its_bounds(name: str, here: Env
 @NAMES
 def test_nothing_is_locked_that_nothing_asks_for(name: str) -> None:
     pins = lock.pins(name)
-    direct = {canonicalize_name(Requirement(line).name) for line in LOCKS[name].direct()}
+    direct = {str(canonicalize_name(Requirement(line).name)) for line in LOCKS[name].direct()}
     for pin in (pin for same in pins.values() for pin in same):
         assert pin.via, f"{pin.name}: nothing asks for it"
         assert set(pin.via) <= {STATED, *pins}, f"{pin.name}: who asks for it is not there"
@@ -88,3 +93,10 @@ def test_what_is_shipped_twice_is_of_one_version() -> None:
     for name in ("probe", "center"):
         for key, pins in lock.pins(name).items():
             assert {pin.version for pin in pins} == {pin.version for pin in binary[key]}, key
+
+
+def test_the_center_is_locked_with_all_that_its_configuration_can_ask_for() -> None:
+    extras = lock.PROJECT["project"]["optional-dependencies"]
+    for extra in ("redis", "mongodb", "reflection"):
+        for name in ("center", "binary"):
+            assert {Requirement(line).name for line in extras[extra]} <= set(lock.pins(name))

@@ -101,9 +101,15 @@ class ReplayTap(Tap):
     """Reads packets up to a given time, one window after another."""
 
     def __init__(self, path: Path, counter: FlowCounter) -> None:
-        from scapy.config import conf
-        from scapy.error import Scapy_Exception, log_runtime
-        from scapy.utils import RawPcapReader
+        try:
+            from scapy.config import conf
+            from scapy.error import Scapy_Exception, log_runtime
+            from scapy.utils import RawPcapReader
+        except ModuleNotFoundError as error:  # a bundle may be without scapy, for its licence
+            raise CaptureFileError(
+                f"--pcap: {path}: capture files are read with scapy, which is not installed here;"
+                " use a probe that has it"
+            ) from error
 
         self._path = path
         self._counter = counter

@@ -8,6 +8,7 @@ import contextlib
 import socket
 import struct
 from collections.abc import Collection
+from importlib.util import find_spec
 
 from wakizashi import logs
 from wakizashi.probe import packet, packet_socket
@@ -32,7 +33,9 @@ class ScapyEngine(Engine):
     rank = 30
 
     def obstacle(self) -> str | None:
-        """Needs CAP_NET_RAW."""
+        """Needs scapy, which a bundle may be without for its licence, and CAP_NET_RAW."""
+        if find_spec("scapy") is None:
+            return "scapy is not installed"
         return packet_socket.obstacle()
 
     def open(self, device: Device, limits: Limits, endpoints: Collection[Endpoint]) -> Tap:
