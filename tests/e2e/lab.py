@@ -27,6 +27,8 @@ import pytest
 CENTER_PORT = 10080
 INFLUX_URL = "http://127.0.0.1:8086"
 Pairs = dict[tuple[str, str], int]
+Program = Callable[[Path], tuple[str, ...]]
+"""The command that starts a daemon with this configuration file."""
 Result = TypeVar("Result")
 
 
@@ -64,6 +66,11 @@ def require(*programs: str) -> None:
         if "CI" in os.environ:
             pytest.fail(reason)
         pytest.skip(reason)
+
+
+def from_source(name: str) -> Program:
+    """A daemon of this very tree."""
+    return lambda config: (sys.executable, "-m", f"wakizashi.{name}", "-c", str(config))
 
 
 class Process:
@@ -115,6 +122,7 @@ class Lab:
         self.web, self.client, self.center = (f"{prefix}{part}" for part in ("w", "c", "z"))
         self.processes: list[Process] = []
         self._captures: list[tuple[str, str, Process, Path, int]] = []
+        self.programs = {name: from_source(name) for name in ("probe", "center")}
 
     def up(self) -> None:
         """Create namespaces, pairs and addresses, without any chatter of their own."""
@@ -249,9 +257,7 @@ class Lab:
                 | config
             )
         )
-        process = self.start(
-            "center", self.center, sys.executable, "-m", "wakizashi.center", "-c", str(path)
-        )
+        process = self.start("center", self.center, *self.programs["center"](path))
         wait_for("the center", lambda: self._http("10081/readyz"))
         return process
 
@@ -285,7 +291,7 @@ class Lab:
             f'mount --bind {hosts} /etc/hosts && exec "$@"',
             "-",
         )
-        command = (sys.executable, "-m", "wakizashi.probe", "-c", str(path))
+        command = self.programs["probe"](path)
         process = self.start("probe", self.web, *(own_hosts if hosts else ()), *command)
         process.wait_for("web-probe: engine")
         return process
