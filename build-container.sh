@@ -15,8 +15,8 @@ die() {
 [[ "$tag" =~ ^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$ ]] \
   || die "'$tag' is no tag: letters, digits, '_', '.' and '-', and neither of the last two first"
 for name in PIP_INDEX_URL APT_MIRROR; do
-  [[ "${!name:-http://}" =~ ^https?:// ]] \
-    || die "$name: '${!name}' is no URL; it begins with http:// or https://"
+  [[ "${!name:-http://x}" =~ ^https?://[^[:space:]#]+$ ]] \
+    || die "$name: '${!name}' is no URL of the form https://HOST/PATH"
 done
 [ -r "${PIP_CERT:-/dev/null}" ] || die "PIP_CERT: there is no file '$PIP_CERT' to read"
 
@@ -33,8 +33,8 @@ if [ ${#builder[@]} = 0 ]; then
   exit 1
 fi
 
-# An index may be named with a password in it: pip is told in a file that is there while it runs, and
-# is in no layer and in no history.
+# An index may be named with a password in it. So it is told in a file that is there while pip runs,
+# and in no layer and no history.
 secrets=$(mktemp -d)
 trap 'rm -rf "$secrets"' EXIT
 {
@@ -43,19 +43,19 @@ trap 'rm -rf "$secrets"' EXIT
   if [ -n "${PIP_CERT:-}" ]; then echo "cert = /run/secrets/ca.pem"; fi
 } > "$secrets/pip.conf"
 cp "${PIP_CERT:-/dev/null}" "$secrets/ca.pem"
+printf '%s' "${APT_MIRROR:-}" > "$secrets/apt-mirror"
 
 arguments=(
   --secret "id=pip.conf,src=$secrets/pip.conf"
   --secret "id=ca.pem,src=$secrets/ca.pem"
+  --secret "id=apt-mirror,src=$secrets/apt-mirror"
   --build-arg "VERSION=$(sed -nE 's/^__version__ = "(.*)"$/\1/p' src/wakizashi/__init__.py)"
   --build-arg "COMMIT=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)"
   --build-arg "BUILD_TIME=${BUILD_TIME:-$(date -u +%Y-%m-%dT%H:%M:%SZ)}"
 )
-for name in BASE_IMAGE APT_MIRROR; do
-  if [ -n "${!name:-}" ]; then
-    arguments+=(--build-arg "$name=${!name}")
-  fi
-done
+if [ -n "${BASE_IMAGE:-}" ]; then
+  arguments+=(--build-arg "BASE_IMAGE=$BASE_IMAGE")
+fi
 if [ -n "${PLATFORM:-}" ]; then
   arguments+=(--platform "$PLATFORM")
 fi
