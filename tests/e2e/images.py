@@ -95,7 +95,7 @@ class Runtime:
                 "args": [*config["Entrypoint"], *(arguments or config.get("Cmd", []))],
                 "env": config["Env"],
                 "cwd": config["WorkingDir"],
-                "capabilities": {name: names for name in sets},
+                "capabilities": dict.fromkeys(sets, names),
                 "noNewPrivileges": True,
             },
             "root": {"path": str(image.root), "readonly": True},
@@ -104,7 +104,11 @@ class Runtime:
                 {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"},
                 {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["ro"]},
                 *(
-                    {"destination": inside, "source": str(path), "options": ["bind"]}
+                    {
+                        "destination": inside,
+                        "source": str(path),
+                        "options": ["bind", "rw" if path.is_dir() else "ro"],
+                    }
                     for inside, path in mounts.items()
                 ),
             ],
@@ -129,6 +133,32 @@ def builder(**more: str) -> dict[str, str]:
     return {**os.environ, **ours, **more}
 
 
+def volume(image: Image, path: Path) -> Path:
+    """A directory as docker makes a volume: it has the owner and the mode of the image's."""
+    like = (image.root / DATA.lstrip("/")).stat()
+    path.mkdir(exist_ok=True)
+    os.chown(path, like.st_uid, like.st_gid)
+    path.chmod(like.st_mode)
+    return path
+
+
+def describe(reference: str, environment: dict[str, str]) -> dict[str, Any]:
+    """An image's own description, in OCI's form."""
+    shown = run("buildah", "inspect", "--type", "image", reference, env=environment)
+    described = json.loads(shown)["OCIv1"]
+    assert isinstance(described, dict)
+    return described
+
+
+def written(reference: str, folder: Path, environment: dict[str, str]) -> list[Path]:
+    """What an image consists of, as it would be sent to a registry, but for the layers of its base."""
+    target = f"oci:{folder}:image"
+    run("buildah", "push", "--quiet", "--disable-compression", reference, target, env=environment)
+    base = describe(environment["BASE_IMAGE"], environment)["rootfs"]["diff_ids"]
+    blobs = sorted((folder / "blobs/sha256").iterdir())
+    return [blob for blob in blobs if f"sha256:{blob.name}" not in base]
+
+
 @pytest.fixture(scope="session")
 def images() -> Iterator[dict[str, Image]]:
     """Both images, built by ``build-container.sh``."""
@@ -138,13 +168,10 @@ def images() -> Iterator[dict[str, Image]]:
 
     def image(name: str) -> Image:
         reference = f"localhost/wakizashi-{name}:test"
-        described = json.loads(
-            run("buildah", "inspect", "--type", "image", reference, env=environment)
-        )
         container = run("buildah", "from", reference, env=environment).strip()
         containers.append(container)
         mounted = run("buildah", "mount", container, env=environment).strip()
-        return Image(name, Path(mounted), described["OCIv1"])
+        return Image(name, Path(mounted), describe(reference, environment))
 
     try:
         yield {name: image(name) for name in NAMES}
