@@ -16,12 +16,15 @@ from typing import Any
 import pytest
 
 from tests.e2e.lab import Program, require, run
+from tests.e2e.mirrors import Mirrors, real_mirrors
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("probe", "center")
 DATA = "/var/lib/wakizashi"
+BASE = "localhost/wakizashi-base"
 BUILT = "2026-01-02T03:04:05Z"
-"""As the images are told; always the same, so that what has not changed is not built again."""
+"""As the builds are told."""
+SIZES = pytest.StashKey[dict[str, str]]()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,7 @@ class Image:
     """An image in the storage of the tests, its files mounted at ``root``."""
 
     name: str
+    reference: str
     root: Path
     description: dict[str, Any]
     """The image's own, in OCI's form."""
@@ -118,19 +122,20 @@ class Runtime:
         }
 
 
-def builder(**more: str) -> dict[str, str]:
-    """The environment in which images are built and looked at, from a base made here."""
+def the_base() -> Path:
+    """The folder of the base that everything here starts from; it is made if there is none."""
     require("buildah", "debootstrap", "crun", "nsenter", "unshare")
-    made = run("sh", str(ROOT / "tests/base-image.sh"))
-    folder = Path(made.splitlines()[-1])
-    ours = {
-        "CONTAINERS_STORAGE_CONF": str(folder / "storage.conf"),
+    return Path(run("sh", str(ROOT / "tests/base-image.sh")).splitlines()[-1])
+
+
+def builder() -> dict[str, str]:
+    """The environment in which images are built and looked at."""
+    return os.environ | {
+        "CONTAINERS_STORAGE_CONF": str(the_base() / "storage.conf"),
         "BUILDAH_ISOLATION": "chroot",
-        "BUILDAH_LAYERS": "true",
-        "BASE_IMAGE": "localhost/wakizashi-base",
+        "BASE_IMAGE": BASE,
         "BUILD_TIME": BUILT,
     }
-    return {**os.environ, **ours, **more}
 
 
 def volume(image: Image, path: Path) -> Path:
@@ -150,20 +155,51 @@ def describe(reference: str, environment: dict[str, str]) -> dict[str, Any]:
     return described
 
 
-def written(reference: str, folder: Path, environment: dict[str, str]) -> list[Path]:
-    """What an image consists of, as it would be sent to a registry, but for the layers of its base."""
-    target = f"oci:{folder}:image"
-    run("buildah", "push", "--quiet", "--disable-compression", reference, target, env=environment)
-    base = describe(environment["BASE_IMAGE"], environment)["rootfs"]["diff_ids"]
-    blobs = sorted((folder / "blobs/sha256").iterdir())
-    return [blob for blob in blobs if f"sha256:{blob.name}" not in base]
+def pushed(image: Image, folder: Path) -> tuple[str, list[Path]]:
+    """An image as it is sent to a registry: its description, and the layers on top of its base's."""
+    environment = builder()
+    run("buildah", "push", "--quiet", image.reference, f"oci:{folder}:image", env=environment)
+    blobs = folder / "blobs"
+
+    def read(descriptor: dict[str, Any]) -> str:
+        return (blobs / descriptor["digest"].replace(":", "/")).read_text()
+
+    (found,) = json.loads((folder / "index.json").read_text())["manifests"]
+    manifest = json.loads(read(found))
+    below = len(describe(BASE, environment)["rootfs"]["diff_ids"])
+    layers = [blobs / layer["digest"].replace(":", "/") for layer in manifest["layers"]]
+    return read(manifest["config"]), layers[below:]
+
+
+def report_size(config: pytest.Config, what: str, size: str) -> None:
+    """Told when all tests are over."""
+    config.stash.setdefault(SIZES, {})[what] = size
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """The sizes of what was built."""
+    sizes = config.stash.get(SIZES, {})
+    if sizes:
+        terminalreporter.section("sizes")
+        for what, size in sorted(sizes.items()):
+            terminalreporter.line(f"{what}: {size}")
 
 
 @pytest.fixture(scope="session")
-def images() -> Iterator[dict[str, Image]]:
-    """Both images, built by ``build-container.sh``."""
+def mirrors() -> Iterator[Mirrors]:
+    """What the images are built from."""
+    with Mirrors(*real_mirrors()) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def images(mirrors: Mirrors, pytestconfig: pytest.Config) -> Iterator[dict[str, Image]]:
+    """Both images, built by ``build-container-cn.sh``, which is ``build-container.sh`` with mirrors."""
     environment = builder()
-    run(str(ROOT / "build-container.sh"), "test", env=environment)
+    sources = {"PIP_INDEX_URL": f"{mirrors.url}/pypi/simple", "APT_MIRROR": f"{mirrors.url}/debian"}
+    run(str(ROOT / "build-container-cn.sh"), "test", env=environment | sources)
     containers: list[str] = []
 
     def image(name: str) -> Image:
@@ -171,10 +207,12 @@ def images() -> Iterator[dict[str, Image]]:
         container = run("buildah", "from", reference, env=environment).strip()
         containers.append(container)
         mounted = run("buildah", "mount", container, env=environment).strip()
-        return Image(name, Path(mounted), describe(reference, environment))
+        return Image(name, reference, Path(mounted), describe(reference, environment))
 
     try:
         yield {name: image(name) for name in NAMES}
     finally:
         for container in containers:
             subprocess.run(["buildah", "rm", container], check=False, env=environment)
+        # What the builds before left: it has lost its names to this one's.
+        subprocess.run(["buildah", "rmi", "--prune"], check=False, env=environment)

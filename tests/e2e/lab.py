@@ -105,6 +105,11 @@ class Process:
 
         wait_for(f"{self.name} to say {text!r}; it said:\n{self.output}", said, seconds)
 
+    def children(self) -> list[int]:
+        """The process ids of what it started, such as a container, or what a bundle holds."""
+        pid = self.popen.pid
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
     def stop(self, number: int = signal.SIGTERM, seconds: float = 20.0) -> int:
         """Send a signal, wait for the end, return the exit code."""
         if self.popen.poll() is None:
@@ -169,6 +174,8 @@ class Lab:
         """Stop everything, newest first, and remove the namespaces."""
         for process in reversed(self.processes):
             if process.popen.poll() is None:
+                for child in process.children():
+                    os.kill(child, signal.SIGKILL)
                 process.stop(signal.SIGKILL)
         for namespace in (self.web, self.client, self.center):
             subprocess.run(["ip", "netns", "del", namespace], check=False, capture_output=True)

@@ -1,11 +1,14 @@
 """The images, built for real and started as a container runtime starts them."""
 
+import gzip
+import io
 import os
 import re
 import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,12 +20,12 @@ from tests.e2e.images import (
     ROOT,
     Image,
     Runtime,
-    builder,
+    pushed,
+    report_size,
     volume,
-    written,
 )
 from tests.e2e.lab import Lab, Process, lab, require, run
-from tests.e2e.mirrors import SECRET, Mirrors, real_mirrors
+from tests.e2e.mirrors import SECRET, Mirrors
 from tests.e2e.test_acceptance import FILES, check, fetch_all, next_windows, quiet_stop
 from wakizashi import __version__
 
@@ -54,8 +57,7 @@ def ground(tmp_path: Path) -> Iterator[Lab]:
 
 def runs_as(process: Process, runtime: Runtime, user: int) -> None:
     """What the kernel says of the daemon in a container is what was asked for."""
-    crun = process.popen.pid
-    (child,) = Path(f"/proc/{crun}/task/{crun}/children").read_text().split()
+    (child,) = process.children()
     status = dict(
         re.findall(r"^(\w+):\s+(.*)$", Path(f"/proc/{child}/status").read_text(), re.MULTILINE)
     )
@@ -137,7 +139,7 @@ def test_the_center_has_all_backends(images: dict[str, Image], tmp_path: Path, k
     image = images["center"]
     packages = {"influxdb": "influxdb", "mongodb": "pymongo", "redis": "redis", "sqlite": "sqlite3"}
     code = f"import {packages[kind]}, wakizashi.center.backends.{kind}"
-    python = Image(image.name, image.root, {"config": image.config | {"Entrypoint": ["python"]}})
+    python = replace(image, description={"config": image.config | {"Entrypoint": ["python"]}})
     done = once(python, tmp_path, Runtime(), "-W", "error", "-c", code)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -217,28 +219,32 @@ def test_it_holds_what_runs_and_no_more(images: dict[str, Image], name: str) -> 
     assert "\nTag: py3-none-any\n" in tags.read_text()
 
 
-def test_mirrors_are_used_and_not_remembered(tmp_path: Path) -> None:
-    with Mirrors(*real_mirrors()) as mirrors:
-        environment = builder(
-            BUILDAH_LAYERS="false",  # nothing from a build before
-            PIP_INDEX_URL=f"{mirrors.url}/pypi/simple",
-            APT_MIRROR=f"{mirrors.url}/debian",
-        )
-        run(str(ROOT / "build-container-cn.sh"), "mirrored", env=environment)
+def test_mirrors_are_used(mirrors: Mirrors, images: dict[str, Image]) -> None:
+    assert images
     for wanted in ("/pypi/simple/grpcio/", "/pypi/simple/hatchling/", "/debian/dists/"):
         assert any(wanted in path for path in mirrors.asked), wanted
-    for name in NAMES:
-        reference = f"localhost/wakizashi-{name}:mirrored"
-        blobs = written(reference, tmp_path / name, environment)
-        assert not [blob for blob in blobs if SECRET.encode() in blob.read_bytes()]
-        layers = [blob for blob in blobs if tarfile.is_tarfile(blob)]
-        assert len(layers) == len(blobs) - 2  # the manifest and the description
-        for layer in layers:
-            with tarfile.open(layer) as archive:
-                paths = [name.removeprefix("./") for name in archive.getnames()]
-            removed = [path for path in paths if Path(path).name.startswith(".wh.")]
-            held = [path for path in paths if path not in removed and FORBIDDEN.search(path)]
-            assert held == [], layer
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_layer_remembers_the_build(
+    images: dict[str, Image], tmp_path: Path, pytestconfig: pytest.Config, name: str
+) -> None:
+    description, layers = pushed(images[name], tmp_path / "pushed")
+    assert SECRET not in description
+    assert len(layers) >= 4
+    whole = 0
+    for layer in layers:
+        with gzip.open(layer) as file:
+            content = file.read()
+        whole += len(content)
+        assert SECRET.encode() not in content
+        with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+            paths = [path.removeprefix("./") for path in archive.getnames()]
+        held = [path for path in paths if "/.wh." not in path and FORBIDDEN.search(path)]
+        assert held == [], layer
+    packed = sum(layer.stat().st_size for layer in layers)
+    size = f"{whole / 1e6:.0f} MB on top of its base, {packed / 1e6:.0f} MB to pull"
+    report_size(pytestconfig, f"wakizashi-{name}", size)
 
 
 @pytest.mark.parametrize(
