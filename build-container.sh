@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Builds the images wakizashi-probe and wakizashi-center.
-# Usage: ./build-container.sh [TAG]. Takes docker, podman or buildah, whichever is there.
-# From the environment: BASE_IMAGE, an image with Python 3.11 or later; PLATFORM, such as linux/arm64;
-# PIP_INDEX_URL and PIP_CERT, pip's own: an index, and the file of an authority that signs for it;
-# APT_MIRROR, a Debian archive. Builders have variables of their own: BUILDAH_ISOLATION and such.
+# Usage: ./build-container.sh [TAG [OPTION…]]. Takes docker, podman or buildah, whichever is there, and
+# gives it the options, such as --platform linux/arm64 or --no-cache.
+# From the environment: BASE_IMAGE, an image with Python 3.11 or later; PIP_INDEX_URL and PIP_CERT,
+# pip's own: an index, and the file of an authority to trust there; APT_MIRROR, a Debian archive.
 set -euo pipefail
 cd "$(dirname "$0")"
 
 tag=${1:-latest}
+options=("${@:2}")
 die() {
   echo "build-container.sh: $1" >&2
   exit 2
@@ -56,12 +57,10 @@ arguments=(
 if [ -n "${BASE_IMAGE:-}" ]; then
   arguments+=(--build-arg "BASE_IMAGE=$BASE_IMAGE")
 fi
-if [ -n "${PLATFORM:-}" ]; then
-  arguments+=(--platform "$PLATFORM")
-fi
 
 export DOCKER_BUILDKIT=1 # the secrets need it, and before docker 23 it was not the default
+export BUILDAH_LAYERS=${BUILDAH_LAYERS:-true} # as docker and podman have it; else all is one layer
 for name in center probe; do
   echo "building wakizashi-$name:$tag"
-  "${builder[@]}" "${arguments[@]}" -f "Dockerfile.$name" -t "wakizashi-$name:$tag" .
+  "${builder[@]}" "${arguments[@]}" "${options[@]}" -f "Dockerfile.$name" -t "wakizashi-$name:$tag" .
 done

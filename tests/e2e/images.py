@@ -199,7 +199,8 @@ def images(mirrors: Mirrors, pytestconfig: pytest.Config) -> Iterator[dict[str, 
     """Both images, built by ``build-container-cn.sh``, which is ``build-container.sh`` with mirrors."""
     environment = builder()
     sources = {"PIP_INDEX_URL": f"{mirrors.url}/pypi/simple", "APT_MIRROR": f"{mirrors.url}/debian"}
-    run(str(ROOT / "build-container-cn.sh"), "test", env=environment | sources)
+    # Nothing from a build before: the mirrors are to be asked.
+    run(str(ROOT / "build-container-cn.sh"), "test", "--no-cache", env=environment | sources)
     containers: list[str] = []
 
     def image(name: str) -> Image:
@@ -214,5 +215,6 @@ def images(mirrors: Mirrors, pytestconfig: pytest.Config) -> Iterator[dict[str, 
     finally:
         for container in containers:
             subprocess.run(["buildah", "rm", container], check=False, env=environment)
-        # What the builds before left: it has lost its names to this one's.
-        subprocess.run(["buildah", "rmi", "--prune"], check=False, env=environment)
+        built = [f"localhost/wakizashi-{name}:test" for name in NAMES]
+        for what in (built, ["--prune"]):
+            subprocess.run(["buildah", "rmi", *what], check=False, env=environment)
