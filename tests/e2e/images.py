@@ -7,6 +7,7 @@ only, namespaces of its own but for the network, which is that of whoever starts
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -171,6 +172,14 @@ def pushed(image: Image, folder: Path) -> tuple[str, list[Path]]:
     return read(manifest["config"]), layers[below:]
 
 
+def documented_size(row: str) -> list[int]:
+    """The megabytes that docs/images-and-binaries.md names."""
+    text = (ROOT / "docs/images-and-binaries.md").read_text()
+    found = re.search(rf"^\| `{row}`.*?\| (.+) \|$", text, re.MULTILINE)
+    assert found, row
+    return [int(cell) for cell in found[1].split("|") if cell.strip()]
+
+
 def report_size(config: pytest.Config, what: str, size: str) -> None:
     """Told when all tests are over."""
     config.stash.setdefault(SIZES, {})[what] = size
@@ -188,6 +197,12 @@ def pytest_terminal_summary(
 
 
 @pytest.fixture(scope="session")
+def commit() -> str:
+    """What is built, asked before it is."""
+    return run("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD").strip()
+
+
+@pytest.fixture(scope="session")
 def mirrors() -> Iterator[Mirrors]:
     """What the images are built from."""
     with Mirrors(*real_mirrors()) as made:
@@ -195,8 +210,9 @@ def mirrors() -> Iterator[Mirrors]:
 
 
 @pytest.fixture(scope="session")
-def images(mirrors: Mirrors, pytestconfig: pytest.Config) -> Iterator[dict[str, Image]]:
+def images(mirrors: Mirrors, commit: str) -> Iterator[dict[str, Image]]:
     """Both images, built by ``build-container-cn.sh``, which is ``build-container.sh`` with mirrors."""
+    assert commit
     environment = builder()
     sources = {"PIP_INDEX_URL": f"{mirrors.url}/pypi/simple", "APT_MIRROR": f"{mirrors.url}/debian"}
     # Nothing from a build before: the mirrors are to be asked.

@@ -20,6 +20,7 @@ from tests.e2e.images import (
     ROOT,
     Image,
     Runtime,
+    documented_size,
     pushed,
     report_size,
     volume,
@@ -117,12 +118,19 @@ def once(
     )
 
 
+def with_entrypoint(image: Image, program: str) -> Image:
+    """The same image with another program to start."""
+    return replace(image, description={"config": image.config | {"Entrypoint": [program]}})
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_it_says_what_it_is(images: dict[str, Image], tmp_path: Path, name: str) -> None:
-    done = once(images[name], tmp_path, Runtime(), "--version")
-    assert (done.returncode, done.stderr) == (0, "")
-    commit = run("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD").strip()
-    assert done.stdout == f"{name} {__version__} (commit {commit}, built {BUILT})\n"
+def test_it_says_what_it_is(
+    images: dict[str, Image], tmp_path: Path, commit: str, name: str
+) -> None:
+    for command in (name, "wakizashi"):
+        done = once(with_entrypoint(images[name], command), tmp_path, Runtime(), "--version")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == f"{command} {__version__} (commit {commit}, built {BUILT})\n"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -139,8 +147,7 @@ def test_the_center_has_all_backends(images: dict[str, Image], tmp_path: Path, k
     image = images["center"]
     packages = {"influxdb": "influxdb", "mongodb": "pymongo", "redis": "redis", "sqlite": "sqlite3"}
     code = f"import {packages[kind]}, wakizashi.center.backends.{kind}"
-    python = replace(image, description={"config": image.config | {"Entrypoint": ["python"]}})
-    done = once(python, tmp_path, Runtime(), "-W", "error", "-c", code)
+    done = once(with_entrypoint(image, "python"), tmp_path, Runtime(), "-W", "error", "-c", code)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -166,7 +173,7 @@ def test_it_starts_as_its_dockerfile_says(images: dict[str, Image]) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_its_labels_say_what_it_is(images: dict[str, Image], name: str) -> None:
+def test_its_labels_say_what_it_is(images: dict[str, Image], commit: str, name: str) -> None:
     prefix = "org.opencontainers.image."
     labels = {
         key.removeprefix(prefix): value
@@ -177,7 +184,7 @@ def test_its_labels_say_what_it_is(images: dict[str, Image], name: str) -> None:
     assert labels == {
         "title": f"wakizashi-{name}",
         "version": __version__,
-        "revision": run("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD").strip(),
+        "revision": commit,
         "created": BUILT,
         "licenses": {"probe": "GPL-2.0-only", "center": "MIT"}[name],
     }
@@ -243,6 +250,9 @@ def test_no_layer_remembers_the_build(
         held = [path for path in paths if "/.wh." not in path and FORBIDDEN.search(path)]
         assert held == [], layer
     packed = sum(layer.stat().st_size for layer in layers)
+    assert [whole / 1e6, packed / 1e6] == pytest.approx(
+        documented_size(f"wakizashi-{name}"), rel=0.2
+    )
     size = f"{whole / 1e6:.0f} MB on top of its base, {packed / 1e6:.0f} MB to pull"
     report_size(pytestconfig, f"wakizashi-{name}", size)
 
