@@ -1,9 +1,11 @@
 """The single-file programs, built for real and run in a bare Debian that has no Python."""
 
+import contextlib
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,21 +106,53 @@ def test_every_engine_is_in_it(ground: Lab, capture: str) -> None:
     assert probe.stop() == 0
 
 
-def interrupt(process: Process) -> None:
-    """As a terminal's Ctrl-C does, and a service manager: the parent, which passes it on, and the child."""
-    for pid in (process.popen.pid, *process.children()):
-        os.kill(pid, signal.SIGINT)
+def start(ground: Lab, name: str) -> Process:
+    """A daemon that needs nobody: a probe without a center, a center with SQLite."""
+    if name == "probe":
+        return ground.start_probe(dumpDir=there(ground, "dump"), uploadRetry=0)
+    recovery = there(ground, "recovery")
+    sqlite = {"type": "sqlite", "sqliteConfig": {"path": f"{recovery}/wakizashi.db"}}
+    return ground.start_center(recoverDir=recovery, backendConfig=sqlite)
 
 
-def test_an_interrupt_of_parent_and_child_is_one_request(ground: Lab) -> None:
-    probe = ground.start_probe(dumpDir=there(ground, "dump"), uploadRetry=0)
-    assert len(probe.children()) == 1
-    fetch_all(ground)
-    interrupt(probe)
-    probe.popen.wait(30)
-    assert probe.stop() == 0  # it has ended
-    assert "second signal" not in probe.output
-    assert list((ground.folder / "dump").glob("*.window"))
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_parent_and_child_is_one_request(ground: Lab, name: str, number: int) -> None:
+    """As a terminal's Ctrl-C comes, and a service manager's stop; and the parent passes it on."""
+    process = start(ground, name)
+    (child,) = process.children()
+    os.kill(child, number)
+    assert process.stop(number) == 0
+    assert "second signal" not in process.output
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_service_manager_is_told(ground: Lab, bare: Path, name: str) -> None:
+    """The manager knows the parent; it is the child that tells (hence NotifyAccess=all)."""
+    program = ground.programs[name]
+    says = 'export NOTIFY_SOCKET=/run/notify WATCHDOG_USEC=3000000 WATCHDOG_PID=$$ && exec "$@"'
+    ground.programs[name] = lambda config: ("sh", "-c", says, "-", *program(config))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        path = bare / "run/notify"
+        path.unlink(missing_ok=True)
+        # The whole path may be longer than an address can be.
+        with contextlib.chdir(bare):
+            manager.bind("run/notify")
+        path.chmod(0o777)
+        manager.settimeout(30)
+
+        def hear(*wanted: str) -> None:
+            for line in wanted:
+                while line not in manager.recv(4096).decode().split("\n"):
+                    pass
+
+        process = start(ground, name)
+        hear("READY=1", "WATCHDOG=1", "WATCHDOG=1")
+        process.popen.send_signal(signal.SIGHUP)
+        hear("RELOADING=1", "READY=1", "WATCHDOG=1")
+        process.popen.send_signal(signal.SIGTERM)
+        hear("STOPPING=1")
+        assert process.stop() == 0
 
 
 @pytest.mark.parametrize("name", NAMES)
