@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the images from mirrors that are near, for networks in China.
-# Usage: PIP_INDEX_URL=… APT_MIRROR=… [BASE_IMAGE=…] ./build-container-cn.sh [TAG]
+# Usage: PIP_INDEX_URL=… APT_MIRROR=… [BASE_IMAGE=…] ./build-container-cn.sh [TAG [OPTION…]]
 set -euo pipefail
 
 for name in PIP_INDEX_URL APT_MIRROR; do

@@ -12,6 +12,7 @@ settings.load_profile("untimed")
 
 pytest_plugins = [
     "tests.center_servers",
+    "tests.e2e.images",
     "tests.mongo_servers",
     "tests.namespaces",
     "tests.redis_servers",

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn, Self
@@ -17,6 +18,12 @@ from wakizashi.logs import last_words, one_line
 _log = logging.getLogger(__name__)
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+ECHO_SECONDS = 1.0
+"""For so long the same signal once more is the same request.
+
+A single-file program is two processes, and the parent passes on what it gets. A terminal's
+Ctrl-C and a service manager signal both of them, so the child hears it twice.
+"""
 
 
 def guard(program: str, main: Callable[[], None]) -> NoReturn:
@@ -59,11 +66,13 @@ def leave_at_once() -> NoReturn:
 class StopSignal:
     """SIGTERM and SIGINT as something to wait for: readable, and ``requested`` is true.
 
-    The first asks for a graceful stop, a second one forces the exit.
+    The first asks for a graceful stop, a second one forces the exit, unless it is the first one's
+    echo.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.requested = False
+        self._clock = clock
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def __enter__(self) -> Self:
@@ -81,9 +90,13 @@ class StopSignal:
         return self._reader
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        now = self._clock()
         if self.requested:
+            first, at = self._first
+            if number == first and now - at < ECHO_SECONDS:
+                return
             leave_at_once()
-        self.requested = True
+        self.requested, self._first = True, (number, now)
         os.write(self._writer, b"x")
 
 

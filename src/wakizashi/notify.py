@@ -108,7 +108,9 @@ def _address(path: str) -> str:
 
 def _feed_seconds(environment: Mapping[str, str]) -> float | None:
     granted = environment.get("WATCHDOG_USEC", "")
-    if not granted or environment.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+    # The manager knows of a single-file program the process that unpacked it: our parent.
+    ours = (str(os.getpid()), str(os.getppid()))
+    if not granted or environment.get("WATCHDOG_PID", ours[0]) not in ours:
         return None
     if not granted.isdecimal() or int(granted) == 0:
         _log.warning("WATCHDOG_USEC: %r is no number of microseconds; nothing feeds it", granted)

@@ -27,6 +27,8 @@ import pytest
 CENTER_PORT = 10080
 INFLUX_URL = "http://127.0.0.1:8086"
 Pairs = dict[tuple[str, str], int]
+Program = Callable[[Path], tuple[str, ...]]
+"""The command that starts a daemon with this configuration file."""
 Result = TypeVar("Result")
 
 
@@ -66,6 +68,11 @@ def require(*programs: str) -> None:
         pytest.skip(reason)
 
 
+def from_source(name: str) -> Program:
+    """A daemon of this very tree."""
+    return lambda config: (sys.executable, "-m", f"wakizashi.{name}", "-c", str(config))
+
+
 class Process:
     """A program in a namespace, its output in a file."""
 
@@ -98,6 +105,11 @@ class Process:
 
         wait_for(f"{self.name} to say {text!r}; it said:\n{self.output}", said, seconds)
 
+    def children(self) -> list[int]:
+        """The process ids of what it started, such as a container, or what a bundle holds."""
+        pid = self.popen.pid
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
     def stop(self, number: int = signal.SIGTERM, seconds: float = 20.0) -> int:
         """Send a signal, wait for the end, return the exit code."""
         if self.popen.poll() is None:
@@ -115,6 +127,7 @@ class Lab:
         self.web, self.client, self.center = (f"{prefix}{part}" for part in ("w", "c", "z"))
         self.processes: list[Process] = []
         self._captures: list[tuple[str, str, Process, Path, int]] = []
+        self.programs = {name: from_source(name) for name in ("probe", "center")}
 
     def up(self) -> None:
         """Create namespaces, pairs and addresses, without any chatter of their own."""
@@ -161,6 +174,8 @@ class Lab:
         """Stop everything, newest first, and remove the namespaces."""
         for process in reversed(self.processes):
             if process.popen.poll() is None:
+                for child in process.children():
+                    os.kill(child, signal.SIGKILL)
                 process.stop(signal.SIGKILL)
         for namespace in (self.web, self.client, self.center):
             subprocess.run(["ip", "netns", "del", namespace], check=False, capture_output=True)
@@ -249,9 +264,7 @@ class Lab:
                 | config
             )
         )
-        process = self.start(
-            "center", self.center, sys.executable, "-m", "wakizashi.center", "-c", str(path)
-        )
+        process = self.start("center", self.center, *self.programs["center"](path))
         wait_for("the center", lambda: self._http("10081/readyz"))
         return process
 
@@ -285,7 +298,7 @@ class Lab:
             f'mount --bind {hosts} /etc/hosts && exec "$@"',
             "-",
         )
-        command = (sys.executable, "-m", "wakizashi.probe", "-c", str(path))
+        command = self.programs["probe"](path)
         process = self.start("probe", self.web, *(own_hosts if hosts else ()), *command)
         process.wait_for("web-probe: engine")
         return process

@@ -41,9 +41,18 @@ def test_a_center_with_an_empty_file_is_reachable(tmp_path: Path) -> None:
 
 
 def test_the_center_is_shipped_with_the_packages_of_its_backends() -> None:
-    for name in ("Dockerfile.center", "build-binary.sh"):
-        text = (ROOT / name).read_text()
-        extras = re.findall(r"pip install.* '\.\[([a-z,]+)\]'", text)
-        assert len(extras) == 1, name
-        assert "redis" in extras[0].split(","), name
-    assert "--hidden-import redis" in (ROOT / "build-binary.sh").read_text()
+    for lock in ("center", "binary"):
+        pinned = re.findall(r"^([a-z-]+)==", (ROOT / f"requirements/{lock}.txt").read_text(), re.M)
+        assert {"influxdb", "pymongo", "redis"} <= set(pinned), lock
+    program = (ROOT / "build-binary.sh").read_text()
+    assert {"influxdb", "pymongo", "redis"} <= set(re.findall(r"--hidden-import (\w+)", program))
+
+
+def test_what_both_images_share_is_one_layer() -> None:
+    """The base's updates are built once, and are pulled once by a node that runs both."""
+    texts = [(ROOT / f"Dockerfile.{name}").read_text() for name in ("probe", "center")]
+    shared = [
+        re.findall(r"^RUN --mount=type=secret,id=apt-mirror.+?^# To run", text, re.M | re.S)
+        for text in texts
+    ]
+    assert shared[0] == shared[1] != []

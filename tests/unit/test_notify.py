@@ -5,7 +5,7 @@ import os
 import select
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -85,7 +85,7 @@ def test_the_watchdog_is_fed_in_time_and_no_more_often_than_that(manager: Manage
     "more",
     [
         {},
-        {"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"},
+        {"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "4194305"},  # there is none so large
         {"WATCHDOG_USEC": "0"},
         {"WATCHDOG_USEC": "soon"},
     ],
@@ -99,8 +99,9 @@ def test_a_watchdog_that_is_off_or_anothers_is_not_fed(
         assert manager.hears_nothing()
 
 
-def test_the_watchdog_of_this_process_is_fed(manager: Manager) -> None:
-    mine = {"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": str(os.getpid())}
+@pytest.mark.parametrize("whose", [os.getpid, os.getppid], ids=["own", "of-what-unpacked-it"])
+def test_the_watchdog_of_this_process_is_fed(manager: Manager, whose: Callable[[], int]) -> None:
+    mine = {"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": str(whose())}
     with Supervisor({"NOTIFY_SOCKET": manager.name, **mine}) as supervisor:
         supervisor.alive()
         assert manager.hears() == ["WATCHDOG=1"]
