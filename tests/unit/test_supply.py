@@ -4,6 +4,7 @@ import io
 import json
 import re
 import tarfile
+import time
 from collections.abc import Callable
 from importlib.metadata import distributions
 from pathlib import Path
@@ -248,18 +249,33 @@ def test_a_binary_holds_what_is_in_it_with_python_and_the_libraries_of_its_host(
     ]
 
 
-def test_a_binary_with_scapy_comes_with_the_source_of_scapy(folder: Path, bundled: Path) -> None:
+def test_a_binary_with_scapy_comes_with_the_source_of_scapy(
+    folder: Path, bundled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     packed = describe.describe("probe", [folder], bundled)["probe-source.tar.gz"]
     with tarfile.open(fileobj=io.BytesIO(packed)) as source:
         held = source.extractfile("scapy-1.0/scapy/__init__.py")
         assert held is not None
         assert held.read() == b"# scapy/__init__.py"
         assert all(re.match(r"scapy-1\.0/", name) for name in source.getnames())
+    monkeypatch.setattr(time, "time", lambda: 1.0)
     assert describe.describe("probe", [folder], bundled)["probe-source.tar.gz"] == packed
     # An image holds the files themselves.
     (folder / "unused-1.0.dist-info/METADATA").write_text("Name: unused\nVersion: 1.0\n" + MIT)
     (folder / "pyinstaller-1.0.dist-info/RECORD").unlink()
     assert not [line for line in refused("probe", folder) if "scapy" in line]
+
+
+def test_a_binary_with_what_nobody_owns_is_refused(
+    folder: Path, bundled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        bundle, "read", lambda _: archive("wakizashi", "nobodys", files=("_tcl_data/a.tcl",))
+    )
+    assert refused("center", folder, bundled) == [
+        "_tcl_data/a.tcl: nobody knows whose it is",
+        "nobodys: nobody knows whose it is",
+    ]
 
 
 def test_a_library_of_the_host_that_nobody_has_read_of_is_refused(
