@@ -73,6 +73,8 @@ class StopSignal:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.requested = False
         self._clock = clock
+        self._first = (0, clock())
+        """The signal that asked, and when."""
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def __enter__(self) -> Self:
