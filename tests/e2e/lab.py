@@ -176,7 +176,7 @@ class Lab:
             if process.popen.poll() is None:
                 for child in process.children():
                     os.kill(child, signal.SIGKILL)
-                process.stop(signal.SIGKILL)
+            process.stop(signal.SIGKILL)
         for namespace in (self.web, self.client, self.center):
             subprocess.run(["ip", "netns", "del", namespace], check=False, capture_output=True)
 
