@@ -13,10 +13,11 @@ base=localhost/wakizashi-base
 mkdir -p "$folder"
 
 # One at a time: two runs of the tests may come at once.
-exec 9> "$folder/lock"
+exec 9> "$folder/lock" 8> "$folder/in-use"
 flock 9
 
-if [ -n "$(find "$folder/minbase.tar" -mtime +7 2> /dev/null)" ]; then
+# Whoever has mounted an image of the storage holds the lock in-use.
+if [ -n "$(find "$folder/minbase.tar" -mtime +7 2> /dev/null)" ] && flock -n 8; then
   rm -rf "$folder/minbase.tar" "$folder/storage" "$folder/storage.conf"
 fi
 

@@ -5,6 +5,8 @@ is what docker and Kubernetes do: capabilities, no new privileges, a root file s
 only, namespaces of its own but for the network, which is that of whoever starts it.
 """
 
+import contextlib
+import fcntl
 import json
 import os
 import re
@@ -215,22 +217,29 @@ def images(mirrors: Mirrors, commit: str) -> Iterator[dict[str, Image]]:
     assert commit
     environment = builder()
     sources = {"PIP_INDEX_URL": f"{mirrors.url}/pypi/simple", "APT_MIRROR": f"{mirrors.url}/debian"}
-    # Nothing from a build before: the mirrors are to be asked.
-    run(str(ROOT / "build-container-cn.sh"), "test", "--no-cache", env=environment | sources)
+    tag = f"test-{os.getpid()}"  # others may be at it in the same storage
     containers: list[str] = []
 
     def image(name: str) -> Image:
-        reference = f"localhost/wakizashi-{name}:test"
+        reference = f"localhost/wakizashi-{name}:{tag}"
         container = run("buildah", "from", reference, env=environment).strip()
         containers.append(container)
         mounted = run("buildah", "mount", container, env=environment).strip()
         return Image(name, reference, Path(mounted), describe(reference, environment))
 
-    try:
-        yield {name: image(name) for name in NAMES}
-    finally:
-        for container in containers:
-            subprocess.run(["buildah", "rm", container], check=False, env=environment)
-        built = [f"localhost/wakizashi-{name}:test" for name in NAMES]
-        for what in (built, ["--prune"]):
-            subprocess.run(["buildah", "rmi", *what], check=False, env=environment)
+    with (Path(environment["CONTAINERS_STORAGE_CONF"]).parent / "in-use").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        try:
+            # Nothing from a build before: the mirrors are to be asked.
+            build = (str(ROOT / "build-container-cn.sh"), tag, "--no-cache")
+            run(*build, env=environment | sources)
+            yield {name: image(name) for name in NAMES}
+        finally:
+            leftover = [("rm", container) for container in containers]
+            leftover += [("rmi", f"localhost/wakizashi-{name}:{tag}") for name in NAMES]
+            for what in leftover:
+                subprocess.run(["buildah", *what], check=False, env=environment)
+            # Layers of builds have no name; they are another's who is building now.
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                subprocess.run(["buildah", "rmi", "--prune"], check=False, env=environment)
