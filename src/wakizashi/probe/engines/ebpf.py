@@ -14,6 +14,7 @@ import socket
 from collections.abc import Collection
 from pathlib import Path
 
+from wakizashi.privileges import Capability
 from wakizashi.probe import packet_socket
 from wakizashi.probe.bpf import kernel
 from wakizashi.probe.bpf.traffic import MAX_INDEX, Kind, Traffic
@@ -52,6 +53,8 @@ class EbpfEngine(Engine):
     """
 
     rank = 10
+    # Each window is a map, and the kernel asks for CAP_BPF with each that is made.
+    capabilities = Engine.capabilities | {Capability.BPF}
 
     def __init__(self) -> None:
         self._traffic: Traffic | None = None
