@@ -4,6 +4,10 @@ import pwd
 from dataclasses import dataclass
 
 
+_LAST = 2**32 - 2
+"""The largest uid; one more means none to the kernel."""
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """A user to become, with his own group and no other."""
@@ -19,14 +23,17 @@ def account(user: str) -> Account:
     Raises:
         ValueError: this host has no such user.
     """
+    uid = int(user) if user.isascii() and user.isdecimal() else None
     try:
-        entry = pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)
+        if uid is not None and uid > _LAST:
+            raise KeyError
+        entry = pwd.getpwnam(user) if uid is None else pwd.getpwuid(uid)
     except KeyError:
-        if not user.isdecimal():
+        if uid is None or uid > _LAST:
             raise ValueError(
                 "is no user of this host; name one, as nobody, or write a uid"
             ) from None
-        return Account(user, int(user), int(user))
+        return Account(user, uid, uid)
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
 
 
