@@ -11,8 +11,6 @@ import os
 import shlex
 import shutil
 import subprocess
-import sys
-import sysconfig
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,13 +20,12 @@ import pytest
 
 from tests.center_servers import until
 from tests.daemons import need_root
+from tests.programs import command, mounts
 
 ROOT = Path(__file__).parents[1]
 UNITS = ROOT / "deploy" / "systemd"
 SYSTEMD = Path("/lib/systemd/systemd")
 _NAMESPACES = ("--mount", "--pid", "--cgroup", "--net", "--ipc", "--uts")
-_PYTHON = f"/opt/python/bin/{Path(os.path.realpath(sys.executable)).name}"
-_PATH = {"source": str(ROOT / "src"), "site": sysconfig.get_paths()["purelib"]}
 _TARGET = "[Unit]\nDescription=nothing but what a test starts\nDefaultDependencies=no\n"
 
 
@@ -102,7 +99,15 @@ def systemd_host(folder: Path, console: IO[bytes]) -> Iterator[Host]:
     with _control_groups(f"wakizashi-test-{os.getpid()}") as groups:
         enter = "".join(f"echo $$ > {group}/cgroup.procs\n" for group in groups)
         root = folder / "root"
-        inner = ["unshare", *_NAMESPACES, "--fork", "--kill-child", "sh", "-ec", _boot(folder, root)]
+        inner = [
+            "unshare",
+            *_NAMESPACES,
+            "--fork",
+            "--kill-child",
+            "sh",
+            "-ec",
+            _boot(folder, root),
+        ]
         process = subprocess.Popen(
             ["sh", "-ec", f"{enter}exec {shlex.join(inner)}"],
             stdin=subprocess.DEVNULL, stdout=console, stderr=console,
@@ -129,16 +134,10 @@ def _is_up(host: Host) -> bool:
 def _boot(folder: Path, root: Path) -> str:
     """Shell commands that build the host's files and end as its process 1."""
     layers = folder / "layers"
-    programs = "\n".join(
-        f"printf '%s\\n' '#!/bin/sh' 'PYTHONPATH=/opt/source:/opt/site PYTHONDONTWRITEBYTECODE=1 "
-        f"LD_LIBRARY_PATH=/opt/python/lib "
-        f"exec {_PYTHON} -m wakizashi.{name} \"$@\"' > {root}/usr/local/bin/{name}\n"
-        f"chmod 755 {root}/usr/local/bin/{name}"
+    wrappers = "\n".join(
+        f"printf '%s\\n' '#!/bin/sh' 'exec {shlex.join(command('/opt', name))} \"$@\"' "
+        f"> {root}/usr/local/bin/{name}\nchmod 755 {root}/usr/local/bin/{name}"
         for name in ("probe", "center")
-    )
-    mounts = "\n".join(
-        f"mkdir -p {root}/opt/{name}; mount --bind {source} {root}/opt/{name}"
-        for name, source in {**_PATH, "python": sys.base_prefix}.items()
     )
     return f"""
 mount --make-rprivate /
@@ -155,8 +154,8 @@ rm -rf {root}/lib/systemd/system/*.target.wants
 mkdir -p {root}/etc/systemd/system {root}/run/systemd/system {root}/etc/wakizashi
 printf %s {shlex.quote(_TARGET)} > {root}/run/systemd/system/test.target
 mkdir -p {root}/usr/local/bin
-{mounts}
-{programs}
+{mounts("/opt", str(root))}
+{wrappers}
 ip link set lo up
 cd {root}
 mkdir -p .before
@@ -170,7 +169,9 @@ exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin container=test \\
 @contextmanager
 def _control_groups(name: str) -> Iterator[Sequence[Path]]:
     """A group of its own in every hierarchy, for the groups that systemd makes; removed with them."""
-    mine = dict(line.split(":", 2)[1:] for line in Path("/proc/self/cgroup").read_text().splitlines())
+    mine = dict(
+        line.split(":", 2)[1:] for line in Path("/proc/self/cgroup").read_text().splitlines()
+    )
     made = []
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         front, _, back = line.partition(" - ")

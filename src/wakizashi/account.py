@@ -3,7 +3,6 @@
 import pwd
 from dataclasses import dataclass
 
-
 _LAST = 2**32 - 2
 """The largest uid; one more means none to the kernel."""
 

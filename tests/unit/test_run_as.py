@@ -1,7 +1,7 @@
 """Whom a daemon becomes: names and numbers, what is handed over, and what is refused."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -143,13 +143,13 @@ def test_who_may_not_become_another_is_told_what_lacks(
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Path]:
+def place(tmp_path: Path) -> Path:
     """A directory of root's, to which every way is root's."""
     if os.geteuid() != 0:
         if "CI" in os.environ:
             pytest.fail("changing owners needs root")
         pytest.skip("changing owners needs root")
-    yield tmp_path
+    return tmp_path
 
 
 def hand_over(path: Path) -> None:

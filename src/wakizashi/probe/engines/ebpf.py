@@ -85,6 +85,7 @@ class EbpfEngine(Engine):
 
     def _loaded(self) -> Traffic:
         if self._traffic is None:
+            kernel.lift_memory_limit()
             self._traffic = Traffic()
         return self._traffic
 
