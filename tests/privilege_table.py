@@ -34,8 +34,8 @@ def rows(*started: str) -> list[Row]:
         if len(cells) == _COLUMNS and cells[1] in ("probe", "center"):
             *front, both, bounding, inheritable, no_new_privs = cells
             assert (inheritable, no_new_privs) == ("none", "1")
-            texts = [text.replace("`", "") for text in front]
-            found.append(Row(*texts, _mask(both), _mask(bounding)))
+            way, daemon, engine, user, groups = (text.replace("`", "") for text in front)
+            found.append(Row(way, daemon, engine, user, groups, _mask(both), _mask(bounding)))
     assert len(found) > 10
     return [row for row in found if row.started in started]
 

@@ -20,15 +20,17 @@ def mounts(at: Path | str, seen: str = "") -> str:
     )
 
 
-def command(at: Path | str, daemon: str) -> list[str]:
-    """What starts a daemon there."""
-    interpreter = Path(os.path.realpath(sys.executable)).name
+def interpreter(at: Path | str) -> list[str]:
+    """What starts Python there, with the packages of this checkout."""
     return [
         "env",
         f"PYTHONPATH={at}/source:{at}/site",
         f"LD_LIBRARY_PATH={at}/python/lib",
         "PYTHONDONTWRITEBYTECODE=1",
-        f"{at}/python/bin/{interpreter}",
-        "-m",
-        f"wakizashi.{daemon}",
+        f"{at}/python/bin/{Path(os.path.realpath(sys.executable)).name}",
     ]
+
+
+def command(at: Path | str, daemon: str) -> list[str]:
+    """What starts a daemon there."""
+    return [*interpreter(at), "-m", f"wakizashi.{daemon}"]
