@@ -1,7 +1,7 @@
 """The units of ``deploy/systemd`` under a real systemd: both daemons start, work, and stop.
 
-The host's filter of system calls kills here what the units only refuse; so what works
-here needs nothing that is refused there.
+The filter of system calls kills here what the units only refuse (``install()``); so what
+works here needs nothing that is refused there.
 """
 
 import os
@@ -131,6 +131,21 @@ def test_a_device_that_comes_later_is_counted(engine: str, host: Host) -> None:
         host.run("systemctl", "stop", PROBE)
         host.path(f"/var/log/{PROBE}.log").unlink()
     assert host.show(PROBE, "Result") == "success"
+
+
+def test_the_engine_ring_does_without_what_the_unit_refuses(host: Host) -> None:
+    """NumPy's mbind(2); with the unit as it is shipped."""
+    strict = host.path(f"/run/systemd/system/{PROBE}.d/strict.conf")
+    text = strict.read_text()
+    strict.unlink()
+    host.run("systemctl", "daemon-reload")
+    configure(host, capture="ring")
+    host.run("systemctl", "start", PROBE)
+    send(host, "127.0.0.11")
+    host.run("systemctl", "stop", PROBE)
+    assert host.show(PROBE, "Result") == "success", host.log(PROBE)
+    strict.write_text(text)
+    host.run("systemctl", "daemon-reload")
 
 
 def test_the_watchdog_is_fed(probe: Host) -> None:
