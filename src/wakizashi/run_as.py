@@ -3,7 +3,7 @@
 In: a configuration, and the capabilities that the work to come needs. Before the
 step, while this is still root, the directories that the daemon writes in are handed
 over; after it everything that will be needed later is tried, so that what the new
-user may not do is told at the start. Why so: ``docs/decisions/0010-privileges.md``.
+user may not do is told at the start. Why so: ``docs/decisions/0011-privileges.md``.
 """
 
 import errno
