@@ -25,11 +25,13 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from wakizashi import yaml_text
+from wakizashi.account import account
 from wakizashi.config_secrets import (
     named_secret,
     secret_keys,
@@ -80,6 +82,23 @@ def _format(value: object) -> object:
     return value
 
 
+SERVES = "serves"
+"""Of the validators' context: whether a daemon is to run, and not something that only reads."""
+
+
+def serves(info: ValidationInfo) -> bool:
+    """Whether what a daemon alone needs is looked at: files, users, packages."""
+    return bool((info.context or {}).get(SERVES, True))
+
+
+def _user(value: object, info: ValidationInfo) -> object:
+    # In YAML 65534 is a number; a user's name is no such thing as true.
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(text, str) and text and serves(info):
+        account(text)
+    return text
+
+
 Size = Annotated[int, BeforeValidator(_size), Field(ge=1, le=2**62)]
 """A number of bytes; in YAML a number, or one with KiB, MiB, GiB, TiB, kB, MB, GB, TB."""
 
@@ -93,6 +112,10 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 """A TCP port."""
 
 
+User = Annotated[str, BeforeValidator(_user)]
+"""A user of this host, by name or number; empty: whoever starts it."""
+
+
 class Section(BaseModel):
     """Base of every part of a configuration: unknown keys are faults, values never change.
 
@@ -100,6 +123,10 @@ class Section(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    def written(self) -> Mapping[str, Path]:
+        """Files of this section that the daemon writes, and others beside them, by key."""
+        return {}
 
     @model_validator(mode="before")
     @classmethod
@@ -116,6 +143,28 @@ class Section(BaseModel):
             if isinstance(text, str) and _UNUSABLE.search(text):
                 raise ValueError("has a zero byte, or is not UTF-8; no name and no path can be so")
         return value
+
+
+class DaemonSection(Section):
+    """The whole configuration of a daemon, which may become another user when it starts."""
+
+    user: User = ""
+
+    def owned_directories(self) -> Mapping[str, Path]:
+        """Directories that are this daemon's alone, with all in them, by key."""
+        return {}
+
+
+def paths(section: BaseModel, prefix: str = "") -> dict[str, Path]:
+    """All that is configured as a path, by key, such as ``passwordFile`` of a section."""
+    found = {}
+    for key in type(section).model_fields:
+        value = getattr(section, key)
+        if isinstance(value, Path):
+            found[prefix + key] = value
+        elif isinstance(value, BaseModel):
+            found |= paths(value, f"{prefix}{key}.")
+    return found
 
 
 class PasswordSection(Section):

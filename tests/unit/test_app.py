@@ -88,7 +88,6 @@ class FakeNetlink(Netlink):
 def netlink(monkeypatch: pytest.MonkeyPatch) -> FakeNetlink:
     fake = FakeNetlink()
     monkeypatch.setattr(app, "Netlink", lambda: fake)
-    monkeypatch.setattr(app, "choose", lambda _: ("fake", FakeEngine(), []))
     return fake
 
 
@@ -107,7 +106,8 @@ def config(folder: Path) -> ProbeConfig:
 
 def run_probe(folder: Path) -> None:
     with HangUp() as hangup:
-        app.run(config(folder), Source("test", lambda: config(folder), hangup))
+        chosen = "fake", FakeEngine(), list[str]()
+        app.run(config(folder), chosen, Source("test", lambda: config(folder), hangup))
 
 
 def test_device_that_goes_just_before_the_end_is_counted(

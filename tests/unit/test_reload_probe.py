@@ -360,7 +360,14 @@ def test_a_key_that_may_change_takes_effect(key: str, side: Side) -> None:
     effect(side)
 
 
-FIXED = {"dumpDir": Path("x"), "name": "q", "capture": "ring", "healthPort": 7, "logFormat": "json"}
+FIXED = {
+    "dumpDir": Path("x"),
+    "name": "q",
+    "capture": "ring",
+    "healthPort": 7,
+    "logFormat": "json",
+    "user": "nobody",
+}
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import click
 
+from wakizashi import privileges
 from wakizashi.center import handshakes
 from wakizashi.center.config import CenterConfig, load_center
 from wakizashi.config import refuse_listed_secrets
 from wakizashi.lifecycle import HangUp, guard
 from wakizashi.logs import setup_logging
 from wakizashi.reload import Source
+from wakizashi.run_as import assume
 from wakizashi.version import version_text
 
 _log = logging.getLogger(__name__)
@@ -65,6 +67,8 @@ def command(path: Path | None, check: bool, overrides: tuple[str, ...]) -> None:
                 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
             elif "GRPC_VERBOSITY" not in os.environ:
                 os.environ.update(handshakes.ENVIRONMENT)
+            # Nothing but the configuration was read yet, and no other thread runs.
+            assume(config, privileges.for_ports(config.port, config.healthPort))
             from wakizashi.center.app import run
 
             asyncio.run(run(config, Source(str(path or "defaults"), load_again, hangup)))

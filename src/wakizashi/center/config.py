@@ -14,20 +14,23 @@ from wakizashi import tls as pem
 from wakizashi.center.backend import backend_module, backend_names
 from wakizashi.center.tokens import load_tokens
 from wakizashi.config import (
+    SERVES,
+    DaemonSection,
     LogFormat,
     LogLevel,
     PasswordSection,
     Port,
     Section,
     Size,
+    User,
     file_secrets,
     load,
+    serves,
 )
 from wakizashi.model import MAX_WINDOW_RECORDS
 from wakizashi.reload import Takes
 from wakizashi.secret_files import exposed
 
-_SERVES = "serves"
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 
 
@@ -83,10 +86,6 @@ class Limits(Section):
     )
 
 
-def _serves(info: ValidationInfo) -> bool:
-    return bool((info.context or {}).get(_SERVES, True))
-
-
 class Tls(Section):
     """``tls``: what the center shows its probes, and whose certificates it takes from them."""
 
@@ -96,7 +95,7 @@ class Tls(Section):
 
     @model_validator(mode="after")
     def _usable(self, info: ValidationInfo) -> Self:
-        if _serves(info):
+        if serves(info):
             pem.check(self.load_pair, self.load_authorities)
         return self
 
@@ -125,11 +124,12 @@ class Tls(Section):
         ]
 
 
-class CenterConfig(Section):
+class CenterConfig(DaemonSection):
     """``center-config.yaml``; the keys are documented in the README."""
 
     logLev: Annotated[LogLevel, Takes.AT_ONCE] = 1
     logFormat: Annotated[LogFormat, Takes.RESTART] = "text"
+    user: Annotated[User, Takes.RESTART] = ""
     host: Annotated[str, Takes.RESTART] = "0.0.0.0"
     port: Annotated[Port, Takes.RESTART] = 10080
     healthPort: Annotated[Port, Takes.RESTART] = 10081
@@ -142,17 +142,27 @@ class CenterConfig(Section):
     reflection: Annotated[bool, Takes.RESTART] = False
     backendConfig: Annotated[BackendConfig, Takes.RESTART] = Field(default_factory=BackendConfig)
 
+    def owned_directories(self) -> Mapping[str, Path]:
+        """``recoverDir``, unless it is off."""
+        return {"recoverDir": Path(self.recoverDir)} if self.recoverDir else {}
+
+    def written(self) -> Mapping[str, Path]:
+        """That of a backend which is a file."""
+        key = backend_module(self.backendConfig.type).CONFIG_KEY
+        section: Section = getattr(self.backendConfig, key)
+        return {f"backendConfig.{key}.{name}": path for name, path in section.written().items()}
+
     @field_validator("tokensFile")
     @classmethod
     def _tokens(cls, value: Path | None, info: ValidationInfo) -> Path | None:
-        if value is not None and _serves(info):
+        if value is not None and serves(info):
             load_tokens(value)
         return value
 
     @field_validator("reflection")
     @classmethod
     def _reflection(cls, value: bool, info: ValidationInfo) -> bool:
-        if value and _serves(info) and importlib.util.find_spec("grpc_reflection") is None:
+        if value and serves(info) and importlib.util.find_spec("grpc_reflection") is None:
             raise ValueError(
                 "needs the package grpcio-reflection; pip install 'wakizashi[reflection]'"
             )
@@ -214,6 +224,4 @@ def load_center(
         ConfigError: every fault, a line each.
     """
     model = _Standalone if path is None else CenterConfig
-    return load(
-        model, path, overrides=overrides, environment=environment, context={_SERVES: serves}
-    )
+    return load(model, path, overrides=overrides, environment=environment, context={SERVES: serves})

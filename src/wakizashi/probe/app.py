@@ -13,7 +13,7 @@ from wakizashi.errors import Retryable
 from wakizashi.lifecycle import StopSignal
 from wakizashi.notify import Supervisor
 from wakizashi.probe.addresses import Center
-from wakizashi.probe.capture import CaptureError, choose
+from wakizashi.probe.capture import CaptureError, Chosen
 from wakizashi.probe.channel import Credentials
 from wakizashi.probe.config import ProbeConfig
 from wakizashi.probe.courier import Courier
@@ -34,7 +34,11 @@ STOP_SECONDS = 8.0
 
 
 def run(
-    config: ProbeConfig, source: Source[ProbeConfig], *, wait_for_devices: bool = False
+    config: ProbeConfig,
+    chosen: Chosen,
+    source: Source[ProbeConfig],
+    *,
+    wait_for_devices: bool = False,
 ) -> None:
     """Run until SIGTERM or SIGINT; SIGHUP loads ``config`` again from its ``source``.
 
@@ -43,7 +47,7 @@ def run(
     """
     stats = ProbeStats()
     credentials = Credentials.of(config)
-    name, engine, reasons = choose(config.capture)
+    name, engine, reasons = chosen
     with StopSignal() as stop, Supervisor() as supervisor, Netlink() as netlink:
         dump = Dump(
             config.dumpDir,

@@ -14,6 +14,7 @@ from typing import ClassVar
 
 from wakizashi.errors import ConfigError, WakizashiError
 from wakizashi.model import Tally
+from wakizashi.privileges import Capability
 from wakizashi.probe import packet
 from wakizashi.probe.devices import Device
 
@@ -208,6 +209,8 @@ class Engine(ABC):
     """How many packets to pump from a tap at a time."""
     rest_seconds: ClassVar[float] = 0.0
     """How long to leave packets alone once all are pumped, so that the next are many."""
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.NET_RAW})
+    """What it takes to open devices and to close windows while the probe runs."""
 
     @abstractmethod
     def obstacle(self) -> str | None:
@@ -257,11 +260,12 @@ def engines_in_order() -> list[tuple[str, Engine]]:
     return sorted(found, key=lambda named: named[1].rank)
 
 
-def choose(capture: str) -> tuple[str, Engine, list[str]]:
-    """The engine for ``capture``: one by name, or for ``auto`` the first this host permits.
+Chosen = tuple[str, Engine, list[str]]
+"""Name, engine, and why not the ones before it, as ``NAME: REASON``."""
 
-    Returns:
-        Name, engine, and why not the ones before it, as ``NAME: REASON``.
+
+def choose(capture: str) -> Chosen:
+    """The engine for ``capture``: one by name, or for ``auto`` the first this host permits.
 
     Raises:
         CaptureError: this host does not permit it (any of them).

@@ -8,11 +8,13 @@ from pathlib import Path
 import click
 
 from wakizashi import config as loader
+from wakizashi import privileges
 from wakizashi.lifecycle import HangUp, guard
 from wakizashi.logs import setup_logging
-from wakizashi.probe.capture import survey
+from wakizashi.probe.capture import choose, survey
 from wakizashi.probe.config import ProbeConfig
 from wakizashi.reload import Source
+from wakizashi.run_as import assume
 from wakizashi.version import version_text
 
 _log = logging.getLogger(__name__)
@@ -81,7 +83,11 @@ def command(
             from wakizashi.probe.app import run
 
             source = Source(str(path or "defaults"), load_again, hangup)
-            run(config, source, wait_for_devices=wait_for_devices)
+            chosen = choose(config.capture)
+            # Sockets of devices that come later need no more than those of devices that are here:
+            # so all are opened with what is kept, and no packet was read before.
+            assume(config, chosen[1].capabilities | privileges.for_ports(config.healthPort))
+            run(config, chosen, source, wait_for_devices=wait_for_devices)
 
     guard("probe", work)
 
@@ -94,6 +100,7 @@ def _warn(config: ProbeConfig) -> None:
 def _replay(config: ProbeConfig, pcap: Path) -> None:
     from wakizashi.probe.offline import replay
 
+    assume(config, (), {"--pcap": pcap})
     stats = replay(config, pcap)
     totals = stats.totals
     click.echo(

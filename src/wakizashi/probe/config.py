@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from wakizashi import exposure, wire
 from wakizashi import tls as pem
-from wakizashi.config import LogFormat, LogLevel, Port, Section, Size
+from wakizashi.config import DaemonSection, LogFormat, LogLevel, Port, Section, Size, User
 from wakizashi.pattern import Pattern
 from wakizashi.probe.capture import engine_names
 from wakizashi.reload import Takes
@@ -67,12 +67,13 @@ class Tls(Section):
         return own + [(f"tls.ca: {self.ca}", each) for each in authorities.certificates if self.ca]
 
 
-class ProbeConfig(Section):
+class ProbeConfig(DaemonSection):
     """``probe-config.yaml``; the keys are documented in the README."""
 
     centerAddr: Annotated[str, Takes.CONNECTION] = "127.0.0.1:10080"
     logLev: Annotated[LogLevel, Takes.AT_ONCE] = 1
     logFormat: Annotated[LogFormat, Takes.RESTART] = "text"
+    user: Annotated[User, Takes.RESTART] = ""
     dumpDir: Annotated[Path, Takes.RESTART] = Path("./dump")
     networkDevs: Annotated[tuple[str, ...], Takes.AT_ONCE] = ()
     autoClear: Annotated[bool, Takes.AT_ONCE] = True
@@ -147,6 +148,10 @@ class ProbeConfig(Section):
         if value is not None:
             read_token(value)
         return value
+
+    def owned_directories(self) -> Mapping[str, Path]:
+        """``dumpDir``."""
+        return {"dumpDir": self.dumpDir}
 
     def probe_name(self, environment: Mapping[str, str] = os.environ) -> str:
         """Who counts: ``name``, else ``$POD_NAMESPACE/$POD_NAME``, else the host's name."""

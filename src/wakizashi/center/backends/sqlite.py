@@ -31,7 +31,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
@@ -67,6 +67,10 @@ class Config(Section):
     path: Path = Path("./wakizashi.db")
     ttl: Annotated[int, Field(ge=1, le=3_155_760_000)] = 30 * 86_400
     limit: Size = 10 * 2**30
+
+    def written(self) -> Mapping[str, Path]:
+        """The file; its log and its lock lie beside it."""
+        return {"path": self.path}
 
 
 def create(config: "BackendConfig", *, read_only: bool) -> Backend:

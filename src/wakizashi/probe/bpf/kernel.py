@@ -10,6 +10,7 @@ import ctypes
 import errno
 import os
 import platform
+import resource
 import struct
 import sys
 from collections.abc import Iterator
@@ -45,6 +46,18 @@ def obstacle() -> str | None:
     if sys.byteorder != "little" or platform.machine() not in _SYSCALL:
         return f"the program is not built for this machine ({platform.machine()})"
     return None
+
+
+def lift_memory_limit() -> None:
+    """Kernels before 5.11 count maps as locked memory, of which 64 KiB are granted as a rule.
+
+    Takes CAP_SYS_RESOURCE; without it as much as may be had.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    try:
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY,) * 2)
+    except ValueError:
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (most, most))
 
 
 def _call(command: int, attributes: bytes) -> tuple[int, int, bytes]:

@@ -9,11 +9,10 @@ Decisions with losers: ``docs/decisions/0005``.
 """
 
 import logging
-import re
 import socket
 from collections.abc import Collection
-from pathlib import Path
 
+from wakizashi.privileges import Capability, held
 from wakizashi.probe import packet_socket
 from wakizashi.probe.bpf import kernel
 from wakizashi.probe.bpf.traffic import MAX_INDEX, Kind, Traffic
@@ -35,14 +34,7 @@ FORBIDDEN = (
     "namespace (in Kubernetes with hostUsers: false)"
 )
 
-_CAP_BPF = 39
 _SO_ATTACH_BPF = 50
-
-
-def _has_cap_bpf() -> bool:
-    status = Path("/proc/thread-self/status").read_text()
-    effective = re.search(r"^CapEff:\s*([0-9a-f]+)$", status, re.MULTILINE)
-    return effective is not None and bool(int(effective[1], 16) >> _CAP_BPF & 1)
 
 
 class EbpfEngine(Engine):
@@ -52,6 +44,8 @@ class EbpfEngine(Engine):
     """
 
     rank = 10
+    # Each window is a map, and the kernel asks for CAP_BPF with each that is made.
+    capabilities = Engine.capabilities | {Capability.BPF}
 
     def __init__(self) -> None:
         self._traffic: Traffic | None = None
@@ -71,7 +65,7 @@ class EbpfEngine(Engine):
         try:
             self._loaded()
         except PermissionError:
-            return FORBIDDEN if _has_cap_bpf() else NO_PRIVILEGE
+            return FORBIDDEN if held().has(Capability.BPF) else NO_PRIVILEGE
         except kernel.Refused as error:
             return f"this kernel's verifier refuses the program: {error}"
         except OSError as error:
@@ -82,6 +76,7 @@ class EbpfEngine(Engine):
 
     def _loaded(self) -> Traffic:
         if self._traffic is None:
+            kernel.lift_memory_limit()
             self._traffic = Traffic()
         return self._traffic
 

@@ -5,6 +5,7 @@ queue in the socket's buffer; it says how many packets that were.
 """
 
 import contextlib
+import logging
 import socket
 import struct
 from collections.abc import Collection
@@ -14,6 +15,8 @@ from wakizashi import logs
 from wakizashi.probe import packet, packet_socket
 from wakizashi.probe.capture import Counts, Endpoint, Engine, FlowCounter, Limits, Tap
 from wakizashi.probe.devices import Device
+
+_log = logging.getLogger(__name__)
 
 SNAP_BYTES = 256
 """Enough for Ethernet, tags, and IPv6 with extension headers up to the TCP ports."""
@@ -69,6 +72,17 @@ class ScapyTap(Tap):
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, buffer_bytes)
         except PermissionError:  # without CAP_NET_ADMIN, what net.core.rmem_max permits
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
+            # The kernel says twice what it grants (man 7 socket).
+            granted = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
+            if granted < buffer_bytes:
+                _log.warning(
+                    "ringSize: %s has a buffer of %d bytes, and not of %d, for packets that wait: "
+                    "net.core.rmem_max permits no more; raise it, or use another engine: "
+                    "capture: ring",
+                    device.name,
+                    granted,
+                    buffer_bytes,
+                )
         packet_socket.count_loopback_once(self._socket, device)
 
     def fileno(self) -> int:
