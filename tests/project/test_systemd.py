@@ -41,7 +41,9 @@ def test_exposure_is_low_and_as_the_readme_says(name: str) -> None:
     said = re.search(r"Overall exposure level for \S+: (\d+\.\d)", done.stdout)
     assert said is not None
     assert float(said[1]) <= THRESHOLD
-    version = subprocess.run(["systemd-analyze", "--version"], capture_output=True, text=True, check=True)
+    version = subprocess.run(
+        ["systemd-analyze", "--version"], capture_output=True, text=True, check=True
+    )
     readme = " ".join((UNITS / "README.md").read_text().split())
     figure = re.search(rf"(\d\.\d) for the {name}.*?\(systemd (\d+);", readme)
     assert figure is not None
