@@ -118,10 +118,17 @@ class HangUp:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        # The process is about to end well: nothing is left to reload, and nothing to be hit by.
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        self.ignore()  # the process is about to end well, and is not to be hit by one
         os.close(self._reader)
         os.close(self._writer)
+
+    def ignore(self) -> None:
+        """The process stops: nothing is left to reload.
+
+        The kernel drops them from now on, so that none interrupts a system call. A gRPC
+        server that stops under a flood of them can hang: a lock is never free again.
+        """
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def fileno(self) -> int:
         """Readable once a reload was requested."""

@@ -6,6 +6,7 @@ A manager that does not listen is no reason to stop counting: that is logged, an
 the daemon goes on.
 """
 
+import errno
 import logging
 import os
 import socket
@@ -19,7 +20,7 @@ FEEDS = 3
 """Times that the watchdog is fed within the time it grants: so one that is lost costs nothing."""
 
 SEND_SECONDS = 1.0
-"""How long a manager that is busy may hold up the loop that tells it something."""
+"""How long a manager that is busy may hold up the loop that tells it of a state, once."""
 
 _log = logging.getLogger(__name__)
 
@@ -44,10 +45,11 @@ class Supervisor:
         """How often the watchdog is to be fed; None if it is off."""
         self._feed_at = 0.0
         self._status = ""
+        self._listens = True
+        """Whether it took the last state in time: one that did not is waited for no more."""
         self._socket = None
         if self._address:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-            self._socket.settimeout(SEND_SECONDS)
 
     def __enter__(self) -> Self:
         return self
@@ -58,22 +60,21 @@ class Supervisor:
 
     def ready(self) -> None:
         """The start, or a reload, is over."""
-        self._send("READY=1")
+        self._state("READY=1")
 
     def reloading(self) -> None:
         """The configuration is being read again; :meth:`ready` ends it."""
         # The time tells the manager that this answers its signal, and not an older one.
-        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        self._state(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
         """A graceful stop has begun."""
-        self._send("STOPPING=1")
+        self._state("STOPPING=1")
 
     def status(self, text: str) -> None:
         """One line for people: ``systemctl status`` shows it."""
-        if text != self._status:
+        if text != self._status and self._send(f"STATUS={' '.join(text.split())}"):
             self._status = text
-            self._send(f"STATUS={' '.join(text.split())}")
 
     def alive(self) -> None:
         """Feed the watchdog, if it is time to: the work loop calls this on each of its rounds."""
@@ -82,16 +83,23 @@ class Supervisor:
             self._feed_at = now + self.feed_seconds
             self._send("WATCHDOG=1")
 
-    def _send(self, message: str) -> None:
+    def _state(self, message: str) -> None:
+        self._listens = self._send(message, SEND_SECONDS if self._listens else 0.0)
+
+    def _send(self, message: str, seconds: float = 0.0) -> bool:
+        """Whether the manager has it, or there is none; waits so long for room for it."""
         if self._socket is None:
-            return
+            return True
+        self._socket.settimeout(seconds)
         try:
             self._socket.sendto(message.encode(), self._address)
         except OSError as error:
-            reason = error.strerror or "it does not listen"
+            reason = (error.errno != errno.EAGAIN and error.strerror) or "it does not listen"
             self._throttle.warning(
                 "notify", f"NOTIFY_SOCKET: can't tell the service manager {message!r}: {reason}"
             )
+            return False
+        return True
 
 
 def _address(path: str) -> str:

@@ -188,7 +188,7 @@ def test_dump_directory_that_can_not_be(tmp_path: Path) -> None:
 def test_second_probe_on_the_same_directory(tmp_path: Path, started: list[Running]) -> None:
     path = config(tmp_path)
     started.append(Running(tmp_path, path))
-    started[0].until("engine")
+    started[0].until(": engine ")
     done = run("-c", path)
     assert done.returncode == 1
     assert "is in use by another process" in done.stderr
@@ -214,7 +214,7 @@ def test_full_dump_directory_loses_nothing(
     started.append(
         Running(tmp_path, config(tmp_path, dumpLimit=10, centerAddr=f"127.0.0.1:{port}"))
     )
-    started[0].until("engine")
+    started[0].until(": engine ")
     sent = send(10, 300)
     started[0].until(r"dumpLimit: .*; the window stays open and goes on counting")
     sent += send(10, 300)
@@ -228,7 +228,7 @@ def test_what_is_lost_in_the_end_is_told_to_the_byte(
     tmp_path: Path, started: list[Running]
 ) -> None:
     started.append(Running(tmp_path, config(tmp_path, dumpLimit=10, networkDevs=["lo"])))
-    started[0].until("engine")
+    started[0].until(": engine ")
     send(10, 300)
     assert started[0].stop() == 0
     assert started[0].said(
@@ -254,7 +254,7 @@ def test_device_comes_and_goes(
         tmp_path, networkDevs=[f"{name}.?"], centerAddr=f"127.0.0.1:{port}", capture=capture
     )
     started.append(Running(tmp_path, path, "--wait-for-devices"))
-    started[0].until("engine")
+    started[0].until(": engine ")
     frame = bytes(Ether(src="02:00:00:00:00:01") / IP(src="10.2.0.1", dst="10.2.0.2") / UDP())
     for time_round in (1, 2):
         ip(f"link add {name}a type veth peer name {name}b")
@@ -350,7 +350,7 @@ def test_starts_never_repeat_over_restarts(tmp_path: Path, center: tuple[Taker, 
     seen: set[int] = set()
     for _ in range(3):
         running = Running(tmp_path, path)
-        running.until("engine")
+        running.until(": engine ")
         assert running.stop() == 0
         fresh = set(taker.windows) - seen
         assert fresh
@@ -362,7 +362,7 @@ def test_starts_never_repeat_over_restarts(tmp_path: Path, center: tuple[Taker, 
 def test_metrics_and_health(tmp_path: Path, started: list[Running]) -> None:
     port = free_port()
     started.append(Running(tmp_path, config(tmp_path, healthPort=port)))
-    started[0].until("engine")
+    started[0].until(": engine ")
     url = f"http://127.0.0.1:{port}"
     for path in ("/healthz", "/readyz"):
         assert subprocess.check_output(["curl", "-sf", url + path]) == b"ok\n"

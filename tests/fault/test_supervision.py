@@ -102,6 +102,11 @@ class Daemon:
             said = self.manager.hears()
         assert said[0] == state
 
+    def ignores(self, number: signal.Signals) -> bool:
+        assert self.process is not None
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return bool(int(status.partition("SigIgn:")[2].split()[0], 16) >> (number - 1) & 1)
+
     def said(self) -> str:
         return (self.folder / "log").read_text()
 
@@ -176,6 +181,18 @@ def test_a_hang_up_during_the_start_is_answered_after_it(daemon: Daemon) -> None
     daemon.hears("RELOADING=1")
     daemon.hears("READY=1")
     assert daemon.stop() == 0
+
+
+def test_a_manager_that_no_longer_listens_holds_nothing_up(daemon: Daemon) -> None:
+    daemon.write()
+    daemon.start()
+    daemon.hears("READY=1")
+    until(lambda: daemon.manager.is_full(), "it has told more than anybody hears")
+    assert daemon.healthz() == 200
+    daemon.send(signal.SIGTERM)
+    until(lambda: daemon.ignores(signal.SIGHUP), "nothing is left to reload")
+    assert "stopping" not in daemon.said()  # it waits, once, to tell the manager of it
+    assert daemon.process is not None and daemon.process.wait(10) == 0
 
 
 def test_hang_ups_while_it_stops_are_no_matter(daemon: Daemon) -> None:

@@ -104,6 +104,12 @@ class Call:
     def peer(self) -> str:
         return "a client"
 
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        return ()
+
+    def set_trailing_metadata(self, metadata: object) -> None:
+        """What a client is told beside the acks."""
+
 
 class Center:
     """Everything from the handler to the backend; memory is looked at with every read."""

@@ -142,7 +142,7 @@ def test_a_storm_of_reloads_loses_no_packet_and_counts_none_twice(
             command = [sys.executable, "-m", "wakizashi.probe", "-c", str(path)]
             probe = subprocess.Popen(command, stderr=out)
         try:
-            until(lambda: "engine" in log.read_text(), "the probe captures")
+            until(lambda: ": engine " in log.read_text(), "the probe captures")
             before = device_named("eth0").passed
             with Traffic() as traffic:
                 for number in range(RELOADS):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from wakizashi.notify import FEEDS, Supervisor
+from wakizashi.notify import FEEDS, SEND_SECONDS, Supervisor
 
 
 class Manager:
@@ -29,6 +29,13 @@ class Manager:
     def hears_nothing(self) -> bool:
         """Whether no message waits."""
         return not select.select([self._socket], [], [], 0)[0]
+
+    def is_full(self) -> bool:
+        """Whether one more message would have to wait (net.unix.max_dgram_qlen are kept)."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.setblocking(False)
+            sender.connect(self._socket.getsockname())
+            return not select.select([], [sender], [], 0)[1]
 
     def close(self) -> None:
         self._socket.close()
@@ -105,6 +112,44 @@ def test_the_watchdog_of_this_process_is_fed(manager: Manager, whose: Callable[[
     with Supervisor({"NOTIFY_SOCKET": manager.name, **mine}) as supervisor:
         supervisor.alive()
         assert manager.hears() == ["WATCHDOG=1"]
+
+
+class Sender(socket.socket):
+    """Remembers how long it was told to wait."""
+
+    def __init__(self, *kind: int) -> None:
+        super().__init__(*kind)
+        self.waits: list[float | None] = []
+
+    def settimeout(self, value: float | None, /) -> None:
+        self.waits.append(value)
+        super().settimeout(value)
+
+
+def test_a_manager_that_no_longer_listens_is_waited_for_once(manager: Manager) -> None:
+    with Supervisor({"NOTIFY_SOCKET": manager.name, "WATCHDOG_USEC": "3"}) as supervisor:
+        assert supervisor._socket is not None
+        supervisor._socket.close()
+        supervisor._socket = sender = Sender(socket.AF_UNIX, socket.SOCK_DGRAM)
+        waits = sender.waits
+        while not manager.is_full():
+            supervisor.ready()
+        assert set(waits) == {SEND_SECONDS}
+        waits.clear()
+        supervisor.alive()
+        supervisor.status("busy")
+        supervisor.reloading()
+        supervisor.ready()
+        assert waits == [0.0, 0.0, SEND_SECONDS, 0.0]
+        while not manager.hears_nothing():
+            manager.hears()
+        supervisor.status("busy")  # nobody has heard of it
+        assert manager.hears() == ["STATUS=busy"]
+        supervisor.ready()
+        supervisor.stopping()
+        assert waits[-2:] == [0.0, SEND_SECONDS]
+        assert manager.hears() == ["READY=1"]
+        assert manager.hears() == ["STOPPING=1"]
 
 
 @pytest.mark.parametrize("name", ["/no/such/socket", "vsock:2:1", ""])

@@ -120,8 +120,9 @@ class Told(Supervisor):
         super().__init__({})
         self.said: list[str] = []
 
-    def _send(self, message: str) -> None:
+    def _send(self, message: str, seconds: float = 0.0) -> bool:
         self.said.append(message.partition("=")[0])
+        return True
 
 
 @pytest.fixture

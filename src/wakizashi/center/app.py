@@ -166,6 +166,7 @@ async def _listen(
         supervisor.ready()
         asyncio.get_running_loop().add_reader(source.hangup, reload.answer)
         await stop.wait()
+        source.hangup.ignore()
         asyncio.get_running_loop().remove_reader(source.hangup)
         supervisor.stopping()
         _log.info("stopping: finishing what was delivered")

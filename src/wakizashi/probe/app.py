@@ -131,6 +131,7 @@ def run(
         try:
             probe.run(stop, source.hangup, tend, supervisor.feed_seconds or ROUND_SECONDS)
         finally:  # capture that fails ends like one that is stopped: the open window is kept
+            source.hangup.ignore()
             supervisor.stopping()
             _stop(probe, courier, transmitter, dump, stats)
         if health is not None:

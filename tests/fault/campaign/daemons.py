@@ -148,7 +148,7 @@ class Probe(Daemon):
 
     def answers(self) -> bool:
         assert self.process is not None
-        return "engine" in self.process.output and f"capturing {TRAFFIC}" in self.process.output
+        return ": engine " in self.process.output and f"capturing {TRAFFIC}" in self.process.output
 
     def sent(self) -> dict[str, int]:
         """Packets that each direction has sent by now."""
