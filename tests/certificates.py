@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 SERVER, CLIENT = "serverAuth", "clientAuth"
+_KEY = ("EC", "ec_paramgen_curve:P-256")
 
 
 @dataclass(frozen=True)
@@ -51,14 +52,27 @@ class Authority:
         openssl("req", "-x509", *_new_key(self._key), "-out", self.cert, "-days", 30, *subject)
 
     def issue(
-        self, cn: str, usage: str, *, san: str = "", days: int = 30, name: str = ""
+        self,
+        cn: str,
+        usage: str,
+        *,
+        san: str = "",
+        days: int = 30,
+        name: str = "",
+        key: tuple[str, ...] = _KEY,
     ) -> Issued:
-        """A certificate for ``days`` from now on; one that has expired with less than none."""
+        """A certificate for ``days`` from now on; one that has expired with less than none.
+
+        Args:
+            key: what ``openssl genpkey`` is asked for: an algorithm, and options of it.
+        """
         made = self._folder / (name or f"{cn}-{usage}-{days}".replace("/", "_"))
         request, extensions = made.with_suffix(".csr"), made.with_suffix(".ext")
         issued = Issued(made.with_suffix(".crt"), made.with_suffix(".key"))
         subject = cn.replace("/", "\\/")
-        openssl("req", "-new", *_new_key(issued.key), "-out", request, "-subj", f"/CN={subject}")
+        openssl(
+            "req", "-new", *_new_key(issued.key, key), "-out", request, "-subj", f"/CN={subject}"
+        )
         lines = [f"extendedKeyUsage={usage}", *([f"subjectAltName={san}"] if san else [])]
         extensions.write_text("\n".join(lines) + "\n")
         openssl(
@@ -77,5 +91,7 @@ class Authority:
         return self.issue(cn, CLIENT, san=san, days=days)
 
 
-def _new_key(path: Path) -> tuple[object, ...]:
-    return ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", path)
+def _new_key(path: Path, key: tuple[str, ...] = _KEY) -> tuple[object, ...]:
+    algorithm, *options = key
+    flags = [flag for option in options for flag in ("-pkeyopt", option)]
+    return ("-newkey", algorithm, *flags, "-nodes", "-keyout", path)

@@ -49,7 +49,7 @@ def secret_keys(
         keys = (*above, str(key))
         if isinstance(value, Mapping):
             found += secret_keys(model, value, keys)
-        elif isinstance(value, str) and "://" in value:
+        elif isinstance(value, str) and "://" in value and not named_secret(keys):
             found += [".".join(keys)] if _URL_PASSWORD.search(value) else []
         elif takes_secret(model, keys):
             found.append(".".join(keys))

@@ -6,6 +6,7 @@ it comes out, and what the certificate says of itself too. What is read is what
 is checked is what is used: a file that changes in between makes no difference.
 """
 
+import math
 import os
 import ssl
 import time
@@ -21,9 +22,26 @@ from wakizashi.secret_files import read_bytes
 WARN_DAYS = 14
 """A certificate that ends within these is told of."""
 
+RETRY_SECONDS = 10.0
+"""After which files that could not be used are read again, though they look the same."""
+
 _DAY = 86_400
 _NO_CHECK_TIME = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME of OpenSSL: of a certificate that has expired we want to know when."""
+
+_KEYS = tuple(
+    map(
+        bytes.fromhex,
+        (
+            "300d 0609 2a864886f70d010101 0500",  # RSA
+            "3013 0607 2a8648ce3d0201 0608 2a8648ce3d030107",  # ECDSA P-256
+            "3010 0607 2a8648ce3d0201 0605 2b81040022",  # ECDSA P-384
+        ),
+    )
+)
+"""AlgorithmIdentifiers (RFC 5280, 4.1.2.7) of the public keys that gRPC's TLS library signs with.
+
+Of others, such as Ed25519, P-521 and RSA-PSS, it knows nothing or makes no use by itself."""
 
 _SYSTEM_ROOTS = (
     "/etc/ssl/certs/ca-certificates.crt",  # Debian, Alpine
@@ -80,6 +98,11 @@ class Authorities:
     pem: bytes
     certificates: tuple[Certificate, ...]
 
+    @property
+    def text(self) -> str:
+        """For the ``ssl`` module, which wants ASCII; comments between certificates may have more."""
+        return self.pem.decode("ascii", "ignore")
+
 
 def load_pair(cert: Path, key: Path, role: Role) -> Pair:
     """Read a certificate and its key.
@@ -111,7 +134,7 @@ def load_pair(cert: Path, key: Path, role: Role) -> Pair:
         judge.verify_flags | ssl.VERIFY_X509_PARTIAL_CHAIN | _NO_CHECK_TIME
     )
     try:
-        seen = _handshake(server, client, role)
+        seen, whole = _handshake(server, client, role)
     except ssl.SSLError as error:
         reason = getattr(error, "verify_message", "") or error.reason
         peers = "probes" if role is Role.SERVER else "centers"
@@ -119,6 +142,11 @@ def load_pair(cert: Path, key: Path, role: Role) -> Pair:
             f"cert: {cert} is no certificate that {peers} take: {reason}; "
             f"issue one for {'servers' if role is Role.SERVER else 'clients'}"
         ) from error
+    if not any(algorithm in whole for algorithm in _KEYS):
+        raise ValueError(
+            f"cert: {cert} has a key of a kind that gRPC does not take; "
+            "issue one with a key of the kind ECDSA P-256 or P-384, or RSA"
+        )
     return Pair(chain, secret, _certificate(seen))
 
 
@@ -131,7 +159,7 @@ def load_authorities(path: Path, key: str) -> Authorities:
     pem = _read(path, key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
-        context.load_verify_locations(cadata=pem.decode("ascii", "replace"))
+        context.load_verify_locations(cadata=Authorities(pem, ()).text)
     except (ssl.SSLError, ValueError) as error:
         raise ValueError(
             f"{key}: {path} holds no certificate in PEM (-----BEGIN CERTIFICATE-----), "
@@ -184,19 +212,32 @@ def system_roots(paths: tuple[str, ...] = _SYSTEM_ROOTS) -> Path:
 
 
 class Watch:
-    """Whether files changed since they were looked at last. Threads may not share it."""
+    """Whether files are to be read (again). Threads may not share it.
 
-    def __init__(self, *paths: Path | None) -> None:
+    Args:
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, *paths: Path | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._paths = [path for path in paths if path is not None]
+        self._clock = clock
         self._seen: list[tuple[int, int, int] | None] = []
+        self._again = math.inf
 
     def changed(self) -> bool:
         """Whether any is another than at the last call; true at the first."""
         now = [_stamp(path) for path in self._paths]
-        if now == self._seen:
+        if now == self._seen and self._clock() < self._again:
             return False
-        self._seen = now
+        self._seen, self._again = now, math.inf
         return True
+
+    def unusable(self) -> None:
+        """What was read is no good: they count as changed in a while, and when they change.
+
+        A directory in the way that could not be searched leaves no trace on the file.
+        """
+        self._again = self._clock() + RETRY_SECONDS
 
 
 class ExpiryTeller:
@@ -275,7 +316,10 @@ def _pair_fault(cert: Path, key: Path, chain: bytes, secret: bytes, error: ssl.S
     return f"cert, key: {cert} and {key} can't be used: {error.reason or 'damaged'}"
 
 
-def _handshake(server: ssl.SSLContext, client: ssl.SSLContext, role: Role) -> dict[str, Any]:
+def _handshake(
+    server: ssl.SSLContext, client: ssl.SSLContext, role: Role
+) -> tuple[dict[str, Any], bytes]:
+    """The certificate that ``role`` shows: what it says, and its DER."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     sides = {
         Role.CLIENT: client.wrap_bio(to_client, to_server),
@@ -290,7 +334,7 @@ def _handshake(server: ssl.SSLContext, client: ssl.SSLContext, role: Role) -> di
                 continue
             open_sides.remove(side)
     other = sides[Role.SERVER if role is Role.CLIENT else Role.CLIENT]
-    return dict(other.getpeercert() or {})
+    return dict(other.getpeercert() or {}), other.getpeercert(binary_form=True) or b""
 
 
 def _certificate(seen: Any) -> Certificate:

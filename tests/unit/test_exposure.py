@@ -156,6 +156,7 @@ def test_every_secret_file_is_looked_at(tmp_path: Path) -> None:
     "flag",
     [
         "backendConfig.influxConfig.password=hunter2",
+        "backendConfig.influxConfig.password=a://hunter2",
         "backendConfig.influxConfig={password: hunter2}",
         "backendConfig={influxConfig: {password: hunter2}}",
         "backendConfig.redisConfig.url=redis://:hunter2@db",

@@ -15,7 +15,7 @@ from wakizashi.center.identity import (
     Unauthenticated,
     dns_matches,
 )
-from wakizashi.center.tokens import TokensFile, digest, load_tokens
+from wakizashi.center.tokens import Grants, TokensFile, digest, load_tokens
 from wakizashi.errors import ConfigError
 
 ONE, TWO, THREE = (letter * 20 for letter in "abc")
@@ -101,6 +101,25 @@ async def test_tokens_change_without_a_restart_and_a_bad_file_changes_nothing(
     assert fault is not None and "only of nobody" in fault
 
 
+async def test_a_bad_file_is_not_read_for_each_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else whoever calls, without a token even, makes the center parse it."""
+    path = tokens(tmp_path, ("vm-1", ONE))
+    file = TokensFile(path)
+    path.write_text("- {probe: vm-1")
+    reads = []
+
+    def load(path: Path) -> Grants:
+        reads.append(path)
+        return load_tokens(path)
+
+    monkeypatch.setattr("wakizashi.center.tokens.load_tokens", load)
+    for _ in range(10):
+        assert await file.permitted(digest(ONE))
+    assert len(reads) == 1
+
+
 def test_only_digests_of_tokens_are_kept(tmp_path: Path) -> None:
     grants = load_tokens(tokens(tmp_path, ("vm-1", ONE), ("vm-2", ONE)))
     assert list(grants) == [digest(ONE)]
@@ -126,6 +145,7 @@ SECRET = "hunter2hunter2hunter2"
             "- {probe: a, token: 12345678901234567890}",
             "line 1: token is not text; put it in quotes",
         ),
+        (f"- {{probe: a, probe: .*, token: {SECRET}}}", "line 1: has a key twice"),
         ("- {probe: a, token: short}", "line 1: token has 5 characters, and 16 to 512 are wanted"),
         (f"- {{probe: a, token: '{SECRET * 30}'}}", "line 1: token has 630 characters"),
         (f"- {{probe: a, token: '{SECRET} x'}}", "line 1: token has white space"),

@@ -3,13 +3,24 @@
 import os
 import ssl
 import time
+from concurrent import futures
 from pathlib import Path
 
+import grpc
 import pytest
 
-from tests.certificates import Authority, Issued, openssl
+from tests.certificates import SERVER, Authority, Issued, openssl
 from wakizashi import tls
-from wakizashi.tls import Certificate, ExpiryTeller, Role, Watch, load_authorities, load_pair
+from wakizashi.probe.channel import connected
+from wakizashi.tls import (
+    RETRY_SECONDS,
+    Certificate,
+    ExpiryTeller,
+    Role,
+    Watch,
+    load_authorities,
+    load_pair,
+)
 
 DAY = 86_400.0
 
@@ -76,6 +87,52 @@ def test_what_is_wrong_with_a_pair(
             load_pair(cert, key, Role.SERVER)
         assert fault in str(caught.value)
         assert "PRIVATE KEY-----\nM" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "taken"),
+    [
+        (("RSA", "rsa_keygen_bits:2048"), True),
+        (("EC", "ec_paramgen_curve:P-256"), True),
+        (("EC", "ec_paramgen_curve:P-384"), True),
+        (("EC", "ec_paramgen_curve:P-521"), False),
+        (("RSA-PSS", "rsa_keygen_bits:2048"), False),
+        (("ED25519",), False),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, tuple) else None,
+)
+def test_keys_that_grpc_takes_are_taken_and_no_others(
+    tmp_path: Path, authority: Authority, key: tuple[str, ...], taken: bool
+) -> None:
+    issued = authority.issue("center", SERVER, san="DNS:center.example", key=key)
+    server = grpc.server(futures.ThreadPoolExecutor(1))
+    pair = issued.key.read_bytes(), issued.cert.read_bytes()
+    options = (("grpc.ssl_target_name_override", "center.example"),)
+    try:
+        port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
+        server.start()
+        trusted = grpc.ssl_channel_credentials(authority.cert.read_bytes())
+        with grpc.secure_channel(f"127.0.0.1:{port}", trusted, options=options) as channel:
+            assert connected(channel, 10.0) is taken
+    except RuntimeError:  # it does not even listen
+        assert not taken
+    finally:
+        server.stop(None)
+    if taken:
+        load_pair(issued.cert, issued.key, Role.SERVER)
+    else:
+        with pytest.raises(ValueError, match="of a kind that gRPC does not take; issue one with"):
+            load_pair(issued.cert, issued.key, Role.SERVER)
+
+
+def test_comments_in_a_file_of_authorities_are_no_matter(
+    tmp_path: Path, authority: Authority
+) -> None:
+    path = tmp_path / "ca"
+    path.write_bytes("# Aussteller für Köln\n".encode() + authority.cert.read_bytes())
+    found = load_authorities(path, "ca")
+    assert [each.subject for each in found.certificates] == ["CN=lab CA"]
+    assert found.text.isascii()
 
 
 def test_authorities(tmp_path: Path, authority: Authority, server: Issued) -> None:
@@ -152,6 +209,23 @@ def test_a_change_of_a_file_is_seen_once(tmp_path: Path) -> None:
     assert watch.changed() and not watch.changed()
     path.unlink()
     assert watch.changed() and not watch.changed()
+
+
+def test_what_can_not_be_used_is_read_again_in_a_while_and_when_it_changes(tmp_path: Path) -> None:
+    now = 0.0
+    path = tmp_path / "file"
+    path.write_text("a")
+    watch = Watch(path, clock=lambda: now)
+    assert watch.changed()
+    watch.unusable()
+    assert not watch.changed()
+    now += RETRY_SECONDS
+    assert watch.changed() and not watch.changed()  # say it can be used now
+    watch.unusable()
+    path.write_text("ab")
+    assert watch.changed()
+    now += RETRY_SECONDS
+    assert not watch.changed()
 
 
 def test_a_link_to_another_folder_is_a_change(tmp_path: Path) -> None:

@@ -33,8 +33,6 @@ class ServerCredentials:
         self._lock = threading.Lock()
         self._watch = Watch(tls.cert, tls.key, tls.clientCA)
         self._watch.changed()
-        self._behind = False
-        """What is in the files can't be used."""
         try:
             self._loaded = self._load()
         except ValueError as error:
@@ -61,17 +59,16 @@ class ServerCredentials:
         """What the next handshake takes; None for what the last one took."""
         with self._lock:
             self._expiry.look(self._tls.certificates(*self._loaded))
-            if not self._watch.changed() and not self._behind:
+            if not self._watch.changed():
                 return None
             try:
                 loaded = self._load()
             except ValueError as error:
-                self._behind = True
+                self._watch.unusable()
                 self._throttle.warning(
                     "files", f"tls.{error}; until then what was read before goes on"
                 )
                 return None
-            self._behind = False
             self._throttle.clear("files")
             if loaded == self._loaded:
                 return None

@@ -49,11 +49,11 @@ def load_tokens(path: Path) -> Grants:
         text = read_bytes(path).decode()
     except UnicodeDecodeError as error:
         raise ValueError(f"is not UTF-8 text (byte {error.start})") from error
-    lines: list[int] = []
+    nodes: list[yaml.Node] = []
 
     def look(root: yaml.Node) -> None:
         if isinstance(root, yaml.SequenceNode):
-            lines.extend(node.start_mark.line + 1 for node in root.value)
+            nodes.extend(root.value)
 
     try:
         entries = yaml_text.parse(text, look)
@@ -69,15 +69,22 @@ def load_tokens(path: Path) -> Grants:
         raise ValueError("is not a list; write lines as - {probe: vm-1, token: …}")
     grants: dict[bytes, tuple[Pattern, ...]] = {}
     faults = []
-    for line, entry in zip(lines, entries, strict=True):
-        found = list(_faults(entry))
-        faults += [f"line {line}: {fault}" for fault in found]
+    for node, entry in zip(nodes, entries, strict=True):
+        found = list(_twice(node)) + list(_faults(entry))
+        faults += [f"line {node.start_mark.line + 1}: {fault}" for fault in found]
         if not found:
             key = digest(entry["token"])
             grants[key] = (*grants.get(key, ()), Pattern(entry["probe"]))
     if faults:
         raise ValueError("; ".join(faults))
     return grants
+
+
+def _twice(node: yaml.Node) -> Iterator[str]:
+    if isinstance(node, yaml.MappingNode):
+        keys = [key.value for key, _ in node.value]
+        if len(keys) > len(set(map(str, keys))):
+            yield "has a key twice; write - {probe: vm-1, token: …}"
 
 
 def _faults(entry: Any) -> Iterator[str]:
@@ -114,8 +121,6 @@ class TokensFile:
         self._watch = Watch(path)
         self._watch.changed()
         self._reading = asyncio.Lock()
-        self._behind = False
-        """What is in the file can't be used."""
         try:
             self._grants = load_tokens(path)
         except ValueError as error:
@@ -124,7 +129,7 @@ class TokensFile:
     async def permitted(self, key: bytes) -> tuple[Pattern, ...]:
         """What the token with this digest permits now; nothing if there is none such."""
         async with self._reading:
-            if self._watch.changed() or self._behind:
+            if self._watch.changed():
                 await self._read()
         return self._grants.get(key, ())
 
@@ -133,12 +138,11 @@ class TokensFile:
             # Some thousand entries take a second, in which others want their acks.
             self._grants = await asyncio.to_thread(load_tokens, self._path)
         except ValueError as error:
-            self._behind = True
+            self._watch.unusable()
             self._throttle.warning(
                 "file",
                 f"tokensFile: {self._path} {error}; until then the tokens read before hold",
             )
             return
-        self._behind = False
         self._throttle.clear("file")
         _log.info("tokensFile: %s: %d tokens are permitted now", self._path, len(self._grants))

@@ -68,8 +68,6 @@ class Credentials:
         files = (tls.ca, tls.cert, tls.key) if tls else ()
         self._watch = Watch(*files, token_file)
         self._watch.changed()
-        self._behind = False
-        """What is in the files can't be used."""
         try:
             self._loaded = self._load()
         except ValueError as error:
@@ -101,15 +99,14 @@ class Credentials:
     def renew(self) -> bool:
         """Read the files again if they changed; whether there is anything new to be used."""
         self._expiry.look(self._certificates())
-        if not self._watch.changed() and not self._behind:
+        if not self._watch.changed():
             return False
         try:
             loaded = self._load()
         except ValueError as error:
-            self._behind = True
+            self._watch.unusable()
             self._throttle.warning("files", f"{error}; until then what was read before goes on")
             return False
-        self._behind = False
         self._throttle.clear("files")
         new, self._loaded = loaded != self._loaded, loaded
         if new:
