@@ -14,8 +14,8 @@ import pytest
 from tests.e2e.lab import Lab, Process, lab, require, run, wait_for
 from wakizashi.probe.capture import engine_names
 
-IN_FLIGHT_PACKETS = 64
-"""At the edge of a window while files are being fetched."""
+IN_FLIGHT_PACKETS = 500
+"""At the edge of a window while files are being fetched, by a probe that waits for a processor."""
 
 FILES = {"small.bin": 12_345, "large.bin": 3_000_000}
 
