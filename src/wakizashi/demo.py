@@ -21,12 +21,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
 from wakizashi import wire
 from wakizashi.errors import WakizashiError
 from wakizashi.files import WindowDirectory
+from wakizashi.lifecycle import STOP_SIGNALS, StopSignal
 from wakizashi.query import Row, query, table
 
 SERVER, CLIENT = "127.0.0.2", "127.0.0.3"
@@ -46,28 +48,31 @@ def run(seconds: float | None, backend: str) -> None:
     Raises:
         DemoError: a program ended early, or stored and counted bytes differ.
     """
-    for number in (signal.SIGTERM, signal.SIGHUP):  # else both daemons would be left behind
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves it
-            signal.signal(number, signal.default_int_handler)
-    with tempfile.TemporaryDirectory(prefix="wakizashi-demo-") as name:
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # as nohup leaves it
+    signals = STOP_SIGNALS if ignored else (*STOP_SIGNALS, signal.SIGHUP)
+    with (
+        # No exception out of nowhere: one that is raised in a callback of a library is lost.
+        StopSignal(signals=signals, force=_interrupt) as stop,
+        tempfile.TemporaryDirectory(prefix="wakizashi-demo-") as name,
+    ):
         folder = Path(name)
         ports = _free_ports(3)
         center_file = _write(folder / "center-config.yaml", _center(folder, ports, backend))
         probe_file = _write(folder / "probe-config.yaml", _probe(folder, ports))
         click.echo(f"demo: center, probe and some HTTP traffic on this machine, in {folder}")
         with _program("center", center_file, folder) as center:
-            _wait(lambda: _answers(ports[1]), center, "the center to be ready")
+            _wait(lambda: _answers(ports[1]), center, stop, "the center to be ready")
             with _program("probe", probe_file, folder) as probe, _traffic():
-                _wait(lambda: b"engine" in probe.log(), probe, "the probe to capture")
+                _wait(lambda: b": engine " in probe.log(), probe, stop, "the probe to capture")
                 started = time.monotonic()
-                with contextlib.suppress(KeyboardInterrupt):
-                    while seconds is None or time.monotonic() - started < seconds:
-                        left = REFRESH_SECONDS
-                        if seconds is not None:
-                            left = min(left, seconds - (time.monotonic() - started))
-                        time.sleep(max(0.0, left))
-                        _check(center, probe)
-                        _show(center_file)
+                while seconds is None or time.monotonic() - started < seconds:
+                    left = REFRESH_SECONDS
+                    if seconds is not None:
+                        left = min(left, seconds - (time.monotonic() - started))
+                    if stop.wait(max(0.0, left)):
+                        break
+                    _check(center, probe)
+                    _show(center_file)
             _settle(folder)
         _compare(folder, center_file)
 
@@ -117,13 +122,18 @@ def _check(*children: _Child) -> None:
             )
 
 
-def _wait(condition: Callable[[], bool], child: _Child, what: str) -> None:
+def _interrupt() -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _wait(condition: Callable[[], bool], child: _Child, stop: StopSignal, what: str) -> None:
     deadline = time.monotonic() + STOP_SECONDS
     while not condition():
         _check(child)
         if time.monotonic() > deadline:
             raise DemoError(f"waited {STOP_SECONDS:.0f} s in vain for {what}")
-        time.sleep(0.05)
+        if stop.wait(0.05):
+            _interrupt()
 
 
 def _free_ports(number: int) -> list[int]:

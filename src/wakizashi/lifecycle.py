@@ -5,10 +5,11 @@ Only command lines call :func:`guard`; nothing else exits.
 
 import logging
 import os
+import select
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import NoReturn, Self
 
@@ -68,17 +69,28 @@ class StopSignal:
 
     The first asks for a graceful stop, a second one forces the exit, unless it is the first one's
     echo.
+
+    Args:
+        clock: monotonic seconds.
+        signals: others to take for the same, or less.
+        force: what a second one does.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        signals: Iterable[signal.Signals] = STOP_SIGNALS,
+        force: Callable[[], NoReturn] = leave_at_once,
+    ) -> None:
         self.requested = False
-        self._clock = clock
+        self._clock, self._signals, self._force = clock, tuple(signals), force
         self._first = (0, clock())
         """The signal that asked, and when."""
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def __enter__(self) -> Self:
-        self._before = [(number, signal.signal(number, self._handle)) for number in STOP_SIGNALS]
+        self._before = [(number, signal.signal(number, self._handle)) for number in self._signals]
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -91,13 +103,17 @@ class StopSignal:
         """Readable once a stop was requested."""
         return self._reader
 
+    def wait(self, seconds: float) -> bool:
+        """Whether a stop is requested, or will be within so many seconds."""
+        return self.requested or bool(select.select([self], [], [], seconds)[0])
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
         now = self._clock()
         if self.requested:
             first, at = self._first
             if number == first and now - at < ECHO_SECONDS:
                 return
-            leave_at_once()
+            self._force()
         self.requested, self._first = True, (number, now)
         os.write(self._writer, b"x")
 

@@ -1,10 +1,10 @@
 """The signals that stop a daemon."""
 
 import signal
+from typing import NoReturn
 
 import pytest
 
-from wakizashi import lifecycle
 from wakizashi.lifecycle import ECHO_SECONDS, StopSignal
 
 
@@ -12,20 +12,15 @@ class Left(Exception):
     """Instead of the exit."""
 
 
-@pytest.fixture
-def forced(monkeypatch: pytest.MonkeyPatch) -> None:
-    def leave() -> None:
-        raise Left
-
-    monkeypatch.setattr(lifecycle, "leave_at_once", leave)
+def leave() -> NoReturn:
+    raise Left
 
 
-@pytest.mark.usefixtures("forced")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_echo_of_a_signal_forces_no_exit(number: int) -> None:
     """As the child of a single-file program hears Ctrl-C: from the terminal and from its parent."""
     now = 100.0
-    with StopSignal(lambda: now) as stop:
+    with StopSignal(lambda: now, force=leave) as stop:
         signal.raise_signal(number)
         assert stop.requested
         now += ECHO_SECONDS / 2
@@ -35,9 +30,15 @@ def test_the_echo_of_a_signal_forces_no_exit(number: int) -> None:
             signal.raise_signal(number)
 
 
-@pytest.mark.usefixtures("forced")
 def test_another_signal_is_no_echo() -> None:
-    with StopSignal(lambda: 100.0):
+    with StopSignal(lambda: 100.0, force=leave):
         signal.raise_signal(signal.SIGTERM)
         with pytest.raises(Left):
             signal.raise_signal(signal.SIGINT)
+
+
+def test_what_is_waited_for_comes_by_any_of_its_signals() -> None:
+    with StopSignal(signals=(signal.SIGUSR1,), force=leave) as stop:
+        assert not stop.wait(0.0)
+        signal.raise_signal(signal.SIGUSR1)
+        assert stop.wait(60.0) and stop.wait(60.0)
