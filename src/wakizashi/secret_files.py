@@ -14,14 +14,22 @@ _TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
 def read_bytes(path: Path) -> bytes:
-    """A file's content.
+    """A regular file's content; ``path`` may be a link to it, as in a volume of Kubernetes.
 
     Raises:
         ValueError: why there is none; nothing of the content is in it.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
+        # A named pipe that nobody writes to would hold whoever opens it, a work loop too, for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        try:
+            mode = os.fstat(descriptor).st_mode
+            if not stat.S_ISREG(mode):
+                raise ValueError(f"is {_kind(mode)}; name a regular file, or a link to one")
+            with open(descriptor, "rb", closefd=False) as file:
+                content = file.read(MOST_BYTES + 1)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise ValueError(
             f"can't be read: {error.strerror}; name a file that this user can read"
@@ -29,6 +37,12 @@ def read_bytes(path: Path) -> bytes:
     if len(content) > MOST_BYTES:
         raise ValueError(f"has more than {MOST_BYTES} bytes; is it the right file?")
     return content
+
+
+def _kind(mode: int) -> str:
+    if stat.S_ISDIR(mode):
+        return "a directory"
+    return "a named pipe" if stat.S_ISFIFO(mode) else "a device"
 
 
 def read_token(path: Path) -> str:

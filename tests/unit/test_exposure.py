@@ -10,8 +10,9 @@ from wakizashi.center.config import CenterConfig, load_center
 from wakizashi.config import load, refuse_listed_secrets
 from wakizashi.errors import ConfigError
 from wakizashi.exposure import is_loopback
+from wakizashi.probe.channel import Credentials
 from wakizashi.probe.config import ProbeConfig
-from wakizashi.secret_files import exposed
+from wakizashi.secret_files import exposed, read_bytes
 
 TOKEN = "0123456789abcdef"
 
@@ -120,6 +121,43 @@ def test_a_secret_that_others_can_read(
         ]
         * told
     )
+
+
+def test_a_pipe_that_nobody_writes_to_holds_up_nobody(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "authority")
+    client = authority.client("vm-1")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    fault = "is a named pipe; name a regular file, or a link to one"
+    files = {"ca": authority.cert, "cert": client.cert, "key": client.key}
+    for key in files:
+        settings = [f"tls.{name}={path}" for name, path in (files | {key: pipe}).items()]
+        with pytest.raises(ConfigError, match=f"{key}: {pipe} {fault}"):
+            load(ProbeConfig, None, overrides=settings, environment={})
+    token = secret_file(tmp_path)
+    with pytest.raises(ConfigError, match=f": .*{fault}"):
+        probe_warnings(f"tokenFile={pipe}")
+    with pytest.raises(ConfigError, match=f": .*{fault}"):
+        center_warnings(f"tokensFile={pipe}")
+    credentials = Credentials(None, token)
+    pipe.rename(token)  # under a probe at work: what it had goes on
+    assert not credentials.renew()
+    assert credentials.metadata == (("authorization", f"Bearer {TOKEN}"),)
+
+
+def test_of_what_is_no_regular_file_nothing_is_read(tmp_path: Path) -> None:
+    for path, kind in ((tmp_path, "a directory"), (Path("/dev/zero"), "a device")):
+        with pytest.raises(ValueError, match=f"^is {kind}; name a regular file, or a link to one$"):
+            read_bytes(path)
+
+
+def test_a_secret_may_lie_behind_links(tmp_path: Path) -> None:
+    """As Kubernetes mounts one: token -> ..data/token, ..data -> the folder of the day."""
+    (tmp_path / "..2026").mkdir()
+    secret_file(tmp_path / "..2026")
+    (tmp_path / "..data").symlink_to("..2026")
+    (tmp_path / "token").symlink_to("..data/secret")
+    assert read_bytes(tmp_path / "token") == TOKEN.encode()
 
 
 def test_every_secret_file_is_looked_at(tmp_path: Path) -> None:
