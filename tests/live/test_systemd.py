@@ -219,3 +219,10 @@ def test_the_root_file_system_is_out_of_reach(probe: Host) -> None:
         assert not list(Path(f"/proc/{pid}/root/root").iterdir())
         others = [p for p in Path(f"/proc/{pid}/root/proc").iterdir() if p.name.isdigit()]
         assert others  # root sees them; to the daemon they are invisible
+
+
+def test_none_leaves_a_core_file(probe: Host) -> None:
+    for unit in (PROBE, CENTER):
+        limits = Path(f"/proc/{probe.pid(unit)}/limits").read_text().splitlines()
+        (core,) = (line.split() for line in limits if line.startswith("Max core file size"))
+        assert core[4:6] == ["0", "0"]  # soft and hard

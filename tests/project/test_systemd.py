@@ -89,3 +89,9 @@ def test_a_restart_is_no_answer_to_usage_and_configuration(name: str) -> None:
     from wakizashi.errors import EXIT_CONFIG, EXIT_USAGE
 
     assert settings(name)["RestartPreventExitStatus"] == [f"{EXIT_USAGE} {EXIT_CONFIG}"]
+
+
+@pytest.mark.parametrize("name", ["probe", "center"])
+def test_no_core_file_holds_secrets(name: str) -> None:
+    assert settings(name)["LimitCORE"] == ["0"]
+    assert "`LimitCORE=0`" in (UNITS / "README.md").read_text()
