@@ -31,7 +31,8 @@ YOURS = {"wakizashi-center-tls", "wakizashi-probe-tls", "wakizashi-probe-token",
 
 def together(folder: str) -> list[Object]:
     """A folder's objects, with those of center and InfluxDB that a DaemonSet of probes goes with."""
-    return render(folder) + (render("try") if folder == "probe-daemonset" else [])
+    others = {"probe-daemonset": "try", "probe-daemonset-tls": "try-tls"}
+    return render(folder) + (render(others[folder]) if folder in others else [])
 
 
 def labels(workload: Object) -> Object:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.certificates import Authority
 from tests.kubernetes import (
     FOLDER,
     RENDERED,
@@ -21,11 +22,13 @@ from tests.kubernetes import (
 )
 from wakizashi.center.config import CenterConfig, load_center
 from wakizashi.config import load, variables
+from wakizashi.pattern import Pattern
 from wakizashi.probe.config import ProbeConfig
 
 POD = {"metadata.name": "web-7d4", "metadata.namespace": "shop", "spec.nodeName": "node-1"}
 NASTY = ["123", "0123", "0x1f", "1e3", "true", "no", "null", "2026-11-24", "10.0.0.1", "a.b-c"]
 """Names that Kubernetes allows, and YAML takes for something else."""
+TOKEN = "0123456789abcdef"
 PROBES = {
     "sidecar": ("try", "Deployment", "web"),
     "plain sidecar": ("try-plain-sidecar", "Deployment", "web"),
@@ -131,8 +134,6 @@ def test_a_name_is_text_whatever_yaml_thinks_of_it(which: str, nasty: str, tmp_p
 def test_a_node_is_watched_where_packets_leave_it(
     device: str, watched: bool, tmp_path: Path
 ) -> None:
-    from wakizashi.pattern import Pattern
-
     config, _ = probe_config("daemonset", tmp_path)
     assert any(Pattern(text).matches(device) for text in config.networkDevs) == watched
 
@@ -171,8 +172,52 @@ def test_every_variable_is_one_that_there_is(folder: str) -> None:
             assert ours <= known.get(container["image"].partition(":")[0], set())
 
 
-def test_files_that_variables_name_are_mounted() -> None:
-    for workload in workloads(render("try-tls")):
+ENCRYPTED = {
+    "shop/web-7d4": ("try-tls", "Deployment", "web"),
+    "node-1": ("probe-daemonset-tls", "DaemonSet", "wakizashi-probe"),
+}
+"""Probes with a certificate and a token, by their names."""
+
+
+@pytest.mark.parametrize("name", ENCRYPTED)
+def test_a_probe_takes_the_secrets_of_the_readme(name: str, tmp_path: Path) -> None:
+    folder, kind, workload = ENCRYPTED[name]
+    container = probe_of(pod(the(render(folder), kind, workload)))
+    authority = Authority(tmp_path / "authority")
+    issued = authority.client("probe")
+    secrets = tmp_path / "run/secrets"
+    for volume, files in (
+        ("tls", {"ca.crt": authority.cert, "tls.crt": issued.cert, "tls.key": issued.key}),
+        ("token", {"token": None}),
+    ):
+        place = secrets / f"wakizashi-{volume}"
+        place.mkdir(parents=True)
+        for file, source in files.items():
+            (place / file).write_text(source.read_text() if source else TOKEN)
+    given = {
+        key: value.replace("/run/secrets/", f"{secrets}/")
+        for key, value in environment(container, POD).items()
+    }
+    config = load(ProbeConfig, None, environment=given)
+    assert config.probe_name(given) == name
+    assert config.tls and config.tls.cert == secrets / "wakizashi-tls/tls.crt"
+    assert config.tokenFile == secrets / "wakizashi-token/token"
+
+
+def test_tokens_of_the_readme_permit_each_probe_its_own_name() -> None:
+    text = (FOLDER / "README.md").read_text()
+    entries = re.findall(r"- \{ probe: '(.+?)', token: \$\(cat (\S+)-token\) \}", text)
+    assert len(entries) == 2
+    permitted = {
+        whose: [name for name in (*ENCRYPTED, "other/web-7d4") if Pattern(text).matches(name)]
+        for text, whose in entries
+    }
+    assert permitted == {"shop": ["shop/web-7d4"], "node": ["node-1"]}
+
+
+@pytest.mark.parametrize("folder", ["try-tls", "probe-daemonset-tls"])
+def test_files_that_variables_name_are_mounted(folder: str) -> None:
+    for workload in workloads(render(folder)):
         for container in containers(pod(workload)):
             places = {m["mountPath"] for m in container.get("volumeMounts", [])}
             files = [item.get("value", "") for item in container.get("env", [])]

@@ -25,7 +25,7 @@ VERSIONS = ("1.29", "1.37")
 
 
 def test_there_is_something_to_render() -> None:
-    assert {"center", "influxdb", "probe-daemonset", "try"} <= set(RENDERED)
+    assert {"center", "influxdb", "probe-daemonset", "probe-daemonset-tls", "try"} <= set(RENDERED)
     assert {"probe-sidecar", "probe-plain-sidecar"} <= set(kustomizations("Component"))
 
 

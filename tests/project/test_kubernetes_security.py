@@ -121,7 +121,7 @@ def test_commands_of_the_readme_name_what_there_is() -> None:
     blocks = "\n".join(re.findall(r"```sh\n(.+?)```", README, re.DOTALL)).replace("\\\n", " ")
     applied = re.findall(r"kubectl apply -k deploy/kubernetes/(\S+)", blocks)
     assert applied and set(applied) <= set(RENDERED)
-    objects = render("try-tls") + render("probe-daemonset")
+    objects = render("try-tls") + render("probe-daemonset-tls")
     for namespace, rest in re.findall(
         r"^kubectl -n (\S+) (?:rollout status|exec) (.+)$", blocks, re.M
     ):
@@ -131,9 +131,13 @@ def test_commands_of_the_readme_name_what_there_is() -> None:
                 kind
             ]
             assert the(objects, kind, name.removesuffix("-0"))["metadata"]["namespace"] == namespace
-    made = set(re.findall(r"create secret generic (\S+)", blocks))
+    made = set(re.findall(r"kubectl -n (\S+) create secret generic (\S+)", blocks))
     wanted = {
-        volume["secret"]["secretName"]
+        # What the README calls shop is nginx here.
+        (
+            workload["metadata"]["namespace"].replace("wakizashi-try", "shop"),
+            volume["secret"]["secretName"],
+        )
         for workload in workloads(objects)
         for volume in pod(workload).get("volumes", [])
         if "secret" in volume
