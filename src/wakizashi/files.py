@@ -28,7 +28,7 @@ from pathlib import Path
 
 from wakizashi import durable, wire
 from wakizashi.errors import Retryable, WakizashiError
-from wakizashi.filesystem import Filesystem
+from wakizashi.filesystem import Filesystem, remedy
 from wakizashi.scan import Whole, scan, scan_sent
 from wakizashi.shelf import Each, Shelf
 from wakizashi.window_file import (
@@ -95,9 +95,9 @@ class WindowDirectory(Shelf):
                 "stop that one, or give each its own directory"
             ) from None
         except OSError as error:
+            usual = "name a directory that this user can create and write"
             raise WakizashiError(
-                f"{self.key}: {self.path}: {error.strerror}; "
-                "name a directory that this user can create and write"
+                f"{self.key}: {self.path}: {error.strerror}; {remedy(error.errno, self.key, usual)}"
             ) from error
         try:
             if keeps_sent:
@@ -105,8 +105,9 @@ class WindowDirectory(Shelf):
             self._look()
         except OSError as error:
             self.close()
+            usual = "mend the disk, or move that file away"
             raise WakizashiError(
-                f"{self.key}: {self.path}: {error}; mend the disk, or move that file away"
+                f"{self.key}: {self.path}: {error}; {remedy(error.errno, self.key, usual)}"
             ) from error
 
     def _look(self) -> None:

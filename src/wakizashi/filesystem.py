@@ -1,5 +1,6 @@
 """The system calls that files are made durable with."""
 
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -83,6 +84,19 @@ class Filesystem:
     def remove(self, path: Path) -> None:
         """Remove a file; no error if it is gone."""
         path.unlink(missing_ok=True)
+
+
+def remedy(code: int | None, key: str, usual: str) -> str:
+    """What helps where something could not be written.
+
+    Args:
+        code: the ``errno``; with EROFS neither rights nor room are what is wanted.
+        key: of the configuration, which names the place.
+        usual: what helps with any other error.
+    """
+    if code == errno.EROFS:
+        return f"mount a volume there that can be written, or name another {key}"
+    return usual
 
 
 def lock_holder(path: Path, locks: str) -> int | None:

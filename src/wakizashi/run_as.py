@@ -18,6 +18,7 @@ from wakizashi import privileges
 from wakizashi.account import Account, account, owner
 from wakizashi.config import DaemonSection, paths
 from wakizashi.errors import ConfigError
+from wakizashi.filesystem import remedy
 from wakizashi.privileges import Capability
 
 _log = logging.getLogger(__name__)
@@ -89,7 +90,7 @@ def _hand_over(key: str, path: Path, to: Account) -> None:
             return
     except FileNotFoundError:
         pass
-    remedy = f"chown -R {to.name} {path}, or name another directory"
+    usual = f"chown -R {to.name} {path}, or name another directory"
     try:
         descriptor = _reach(path)
         try:
@@ -98,11 +99,12 @@ def _hand_over(key: str, path: Path, to: Account) -> None:
             os.close(descriptor)
     except _Untrusted as error:
         raise ConfigError(
-            f"{key}: {path} is not of user {to.name}, and is not handed over, for {error}; {remedy}"
+            f"{key}: {path} is not of user {to.name}, and is not handed over, for {error}; {usual}"
         ) from None
     except OSError as error:
         raise ConfigError(
-            f"{key}: {path} can't be handed over to user {to.name}: {error.strerror}; {remedy}"
+            f"{key}: {path} can't be handed over to user {to.name}: {error.strerror}; "
+            f"{remedy(error.errno, key, usual)}"
         ) from error
 
 
@@ -165,6 +167,10 @@ def _unwritable(paths: Mapping[str, Path], who: str) -> list[str]:
             level = level.parent
         needed = os.R_OK | os.W_OK | (os.X_OK if level.is_dir() else 0)
         if not os.access(level, needed, effective_ids=True):
+            if os.statvfs(level).f_flag & os.ST_RDONLY:
+                why = f"{key}: {path} is on a read-only file system"
+                faults.append(f"{why}; {remedy(errno.EROFS, key, '')}")
+                continue
             state = level.stat()
             faults.append(
                 f"{key}: {path}: {who} can't write {level}, which belongs to "

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from wakizashi.errors import Retryable
-from wakizashi.filesystem import Filesystem
+from wakizashi.filesystem import Filesystem, remedy
 from wakizashi.window_file import Entry, WindowFile
 
 Each = Callable[
@@ -157,9 +157,10 @@ class Shelf:
                 self._forget(name)
 
     def _write_trouble(self, entry: Entry, error: OSError) -> Retryable:
+        usual = "make room, or mend the disk"
         trouble = Retryable(
             f"{self.key}: {self.path}: can't write a window of {entry.size} bytes: "
-            f"{error.strerror or error}; make room, or mend the disk"
+            f"{error.strerror or error}; {remedy(error.errno, self.key, usual)}"
         )
         trouble.__cause__ = error
         return trouble

@@ -57,7 +57,7 @@ def test_nothing_is_made_and_nothing_left(tmp_path: Path) -> None:
         (errno.EIO, "mend the disk"),
         (errno.ENOSPC, "make room on the disk"),
         (errno.EDQUOT, "make room on the disk"),
-        (errno.EROFS, "mount a volume"),
+        (errno.EROFS, "mount a volume there that can be written, or name another dumpDir"),
         (errno.EACCES, "chown it"),
     ],
 )

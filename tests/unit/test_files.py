@@ -385,6 +385,45 @@ def test_a_directory_that_can_not_be_made(tmp_path: Path) -> None:
             directory(path)
 
 
+class ReadOnly(Filesystem):
+    """Where nothing can be made."""
+
+    def make_directory(self, path: Path) -> None:
+        if not path.is_dir():
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+
+@pytest.mark.parametrize("place", [".", "new/dump"])
+def test_a_directory_on_a_read_only_file_system(place: str, tmp_path: Path) -> None:
+    target = WindowDirectory(
+        tmp_path / place,
+        key="dumpDir",
+        limit_bytes=1,
+        limit_key="dumpLimit",
+        filesystem=ReadOnly(),
+    )
+    wanted = "Read-only file system.*; mount a volume there .*, or name another dumpDir$"
+    with pytest.raises(WakizashiError, match=wanted):
+        target.open(keeps_sent=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (errno.EROFS, "mount a volume there that can be written, or name another dumpDir"),
+        (errno.ENOSPC, "make room, or mend the disk"),
+    ],
+)
+def test_what_helps_where_a_window_can_not_be_written(
+    error: int, remedy: str, tmp_path: Path
+) -> None:
+    target = directory(tmp_path, filesystem=Failing(2, error))
+    with pytest.raises(
+        Retryable, match=f"can't write a window .*: {os.strerror(error)}; {remedy}$"
+    ):
+        put(target)
+
+
 def test_modes(tmp_path: Path) -> None:
     old = os.umask(0)
     try:

@@ -1,8 +1,10 @@
 """Whom a daemon becomes: names and numbers, what is handed over, and what is refused."""
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -246,6 +248,37 @@ def test_content_that_others_may_have_put_there_is_refused(
     ):
         hand_over(place / "dump")
     assert (place / "dump").stat().st_uid != NOBODY.uid
+
+
+READ_ONLY = "; mount a volume there that can be written, or name another dumpDir"
+
+
+def test_a_read_only_file_system_takes_no_new_owner(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "mkdir", refuse)
+    with pytest.raises(ConfigError) as told:
+        hand_over(place / "dump")
+    assert str(told.value) == (
+        f"dumpDir: {place}/dump can't be handed over to user nobody: Read-only file system{READ_ONLY}"
+    )
+
+
+@pytest.mark.parametrize("below", ["", "new/dump"])
+def test_of_a_read_only_file_system_no_rights_are_told(
+    below: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / below
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    (told,) = run_as._unwritable({"dumpDir": path}, "uid 7")
+    assert "uid 7 can't write" in told and "give it to that user" in told
+    state = SimpleNamespace(f_flag=os.ST_RDONLY | os.ST_NOSUID)
+    monkeypatch.setattr(os, "statvfs", {tmp_path: state}.__getitem__)
+    (told,) = run_as._unwritable({"dumpDir": path}, "uid 7")
+    assert told == f"dumpDir: {path} is on a read-only file system{READ_ONLY}"
 
 
 def test_a_file_in_the_place_of_the_directory_is_refused(place: Path) -> None:

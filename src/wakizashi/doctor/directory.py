@@ -16,7 +16,7 @@ from pathlib import Path
 from wakizashi.doctor.finding import Finding, fault, note, ok
 from wakizashi.doctor.memory import size
 from wakizashi.files import BAD
-from wakizashi.filesystem import Filesystem, lock_holder
+from wakizashi.filesystem import Filesystem, lock_holder, remedy
 from wakizashi.window_file import Entry, entry_of
 
 PROBE_BYTES = 4096
@@ -203,17 +203,19 @@ def _write(system: Filesystem, base: Path) -> float | OSError:
 
 def _cannot_write(directory: Directory, base: Path, error: OSError) -> Finding:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        remedy = "make room on the disk"
+        usual = "make room on the disk"
     elif isinstance(error, PermissionError):
-        remedy = (
+        usual = (
             f"chown it to the daemon's user ({os.geteuid()} here), or name another {directory.key}"
         )
-    elif error.errno == errno.EROFS:
-        remedy = "mount a volume there that can be written"
     else:
-        remedy = "mend the disk"
+        usual = "mend the disk"
     made = "" if base == directory.path.absolute() else f", so {directory.shown} can't be made"
-    return fault(directory.key, f"{base}: can't write: {error.strerror or error}{made}", remedy)
+    return fault(
+        directory.key,
+        f"{base}: can't write: {error.strerror or error}{made}",
+        remedy(error.errno, directory.key, usual),
+    )
 
 
 def _entries(path: Path) -> list[Entry]:
