@@ -1,5 +1,7 @@
 """The metrics of running daemons with traffic between them: as documented, and they add up."""
 
+import math
+import time
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.center_servers import free_port, until
+from tests.certificates import Authority
 from tests.daemons import Link, need_root, running, scrape, veth
 from tests.metric_tables import documented, exposed, value
 from tests.prometheus import promtool
@@ -101,6 +104,33 @@ def test_metrics_of_running_daemons(tmp_path: Path, link: Link) -> None:
     assert value(texts["center"], "wakizashi_center_window_delay_seconds_count") >= 1
     assert value(texts["center"], "wakizashi_center_loop_lag_seconds_count") >= 1
     assert value(texts["center"], "process_open_fds") > 3
+
+
+def test_ends_of_certificates_are_those_of_what_is_shown_now(tmp_path: Path, link: Link) -> None:
+    authority = Authority(tmp_path / "authority")
+    port = free_port()
+    center, probe = center_keys(tmp_path, port), probe_keys(tmp_path, link, port)
+    issued = {"center": authority.server(days=20), "probe": authority.client("p", days=20)}
+    tls = {name: {"cert": str(its.cert), "key": str(its.key)} for name, its in issued.items()}
+    center["tls"] = {**tls["center"], "clientCA": str(authority.cert)}
+    probe["tls"] = {"ca": str(authority.cert)}
+    ports = {"center": center["healthPort"], "probe": probe["healthPort"]}
+
+    def end(name: str) -> float:
+        text = scrape(ports[name])
+        return value(text, f"wakizashi_{name}_certificate_end_timestamp_seconds") if text else 0.0
+
+    def days(name: str) -> int:
+        return round((end(name) - time.time()) / 86_400)
+
+    with running("center", tmp_path, **center):
+        with running("probe", tmp_path, **probe):
+            until(lambda: math.isnan(end("probe")), "the probe to have none", 30)
+        with running("probe", tmp_path, **{**probe, "tls": probe["tls"] | tls["probe"]}):
+            until(lambda: [*map(days, ports)] == [20, 20], "both to be known", 30)
+            authority.server(days=25).put(issued["center"])
+            authority.client("p", days=25).put(issued["probe"])
+            until(lambda: [*map(days, ports)] == [25, 25], "the new ones to be known", 30)
 
 
 def is_address(text: str) -> bool:

@@ -25,6 +25,7 @@ NOW = Now(
     pending=[],
     pending_bytes=0,
     pending_limit_bytes=1,
+    certificate_end=1.0,
 )
 LABELS = {"reason", "outcome", "status", "limit", "state", "engine", "version", "commit", "built"}
 """All there are; whoever adds one says here that its values are few and nobody else's choice."""

@@ -1,6 +1,7 @@
 """What the numbers in the metrics mean."""
 
 import asyncio
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,6 +58,7 @@ def now(**changes: object) -> Now:
         "pending": [],
         "pending_bytes": 0,
         "pending_limit_bytes": 1_000,
+        "certificate_end": math.nan,
     }
     return Now(**(usual | changes))  # type: ignore[arg-type]  # a test names the fields it changes
 
@@ -134,6 +136,12 @@ def test_age_of_the_oldest_window_that_waits(pending: list[int], age: float) -> 
     text = probe(ProbeStats(), now(pending=[waiting(start) for start in pending]))
     assert value(text, "wakizashi_probe_pending_oldest_age_seconds") == age
     assert value(text, "wakizashi_probe_pending_windows") == len(pending)
+
+
+def test_end_of_the_certificate_that_a_probe_shows() -> None:
+    name = "wakizashi_probe_certificate_end_timestamp_seconds"
+    assert math.isnan(value(probe(ProbeStats()), name))
+    assert value(probe(ProbeStats(), now(certificate_end=1.5e9)), name) == 1.5e9
 
 
 def test_delay_of_a_window_is_from_its_end_and_never_negative() -> None:

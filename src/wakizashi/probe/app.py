@@ -7,6 +7,7 @@ takes, which is counted, logged, and stored as lost.
 """
 
 import logging
+import math
 import time
 
 from wakizashi.errors import Retryable
@@ -171,6 +172,7 @@ def _health(
     def metrics() -> bytes:
         from wakizashi.probe.metrics import Now, render  # not before it is asked for
 
+        shown = courier.way.credentials.certificate
         now = Now(
             engine=engine,
             time=time.time(),
@@ -183,6 +185,7 @@ def _health(
             pending=dump.directory.pending(),
             pending_bytes=dump.directory.used_bytes,
             pending_limit_bytes=dump.directory.limit_bytes,
+            certificate_end=shown.not_after if shown else math.nan,
         )
         return render(stats, now)
 

@@ -45,7 +45,7 @@ class _Loaded:
 
 
 class Credentials:
-    """What the probe shows the center, and what it checks of it; belongs to one thread.
+    """What the probe shows the center, and what it checks of it; one thread renews it.
 
     The files are read at the start, and again when they change. Until all of what
     is new is good, what was good goes on: of a pair one file changes first.
@@ -122,8 +122,9 @@ class Credentials:
 
     @property
     def certificate(self) -> Certificate | None:
-        """What the probe shows of itself; None for nothing."""
-        return self._loaded.pair.certificate if self._loaded.pair else None
+        """What the probe shows of itself; None for nothing. Any thread may ask."""
+        pair = self._loaded.pair
+        return pair.certificate if pair else None
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:

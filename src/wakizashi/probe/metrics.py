@@ -37,6 +37,8 @@ class Now:
     """Oldest first."""
     pending_bytes: int
     pending_limit_bytes: int
+    certificate_end: float
+    """Seconds since 1970; NaN if the probe shows no certificate."""
 
     @property
     def oldest_age_seconds(self) -> float:
@@ -178,6 +180,11 @@ def _gauges(stats: ProbeStats, now: Now) -> Iterator[Metric]:
             "flows_limit",
             "Most flows of a device in a window: maxFlows.",
             now.flows_limit,
+        ),
+        (
+            "certificate_end_timestamp_seconds",
+            "When the certificate of tls.cert ends, in seconds since 1970; NaN without tls.cert.",
+            now.certificate_end,
         ),
     ):
         yield GaugeMetricFamily(f"wakizashi_probe_{name}", text, value=value)
