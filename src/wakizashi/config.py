@@ -41,6 +41,7 @@ from wakizashi.config_secrets import (
 )
 from wakizashi.errors import ConfigError
 from wakizashi.logs import FORMATS
+from wakizashi.secret_files import read_bytes
 
 ENVIRONMENT_PREFIX = "WAKIZASHI_"
 
@@ -189,10 +190,11 @@ class PasswordSection(Section):
         """
         if self.passwordFile is not None:
             try:
-                return self.passwordFile.read_text().rstrip("\r\n")
-            except (OSError, UnicodeDecodeError) as error:
-                reason = error.strerror if isinstance(error, OSError) else "not text"
-                raise ValueError(f"passwordFile: {self.passwordFile}: {reason}") from error
+                return read_bytes(self.passwordFile).decode().rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                raise ValueError(f"passwordFile: {self.passwordFile} is not UTF-8 text") from error
+            except ValueError as error:
+                raise ValueError(f"passwordFile: {self.passwordFile} {error}") from error
         return self.password.get_secret_value() if self.password is not None else ""
 
 

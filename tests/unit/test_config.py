@@ -346,11 +346,16 @@ def test_password_file(tmp_path: Path) -> None:
         section.secret()
     (fault,) = faults(tmp_path, text)
     assert fault == (
-        "c.yaml:2: backendConfig.influxConfig: passwordFile: password: No such file or directory"
+        "c.yaml:2: backendConfig.influxConfig: passwordFile: password can't be read: "
+        "No such file or directory; name a file that this user can read"
     )
     file.write_bytes(b"\xff")
     (fault,) = faults(tmp_path, text)
-    assert fault.endswith("passwordFile: password: not text")
+    assert fault.endswith("passwordFile: password is not UTF-8 text")
+    file.unlink()
+    os.mkfifo(file)
+    (fault,) = faults(tmp_path, text)
+    assert "passwordFile: password is a named pipe" in fault
 
 
 def test_no_password_is_empty() -> None:

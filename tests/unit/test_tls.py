@@ -104,7 +104,7 @@ def test_what_is_wrong_with_a_pair(
 def test_keys_that_grpc_takes_are_taken_and_no_others(
     tmp_path: Path, authority: Authority, key: tuple[str, ...], taken: bool
 ) -> None:
-    issued = authority.issue("center", SERVER, san="DNS:center.example", key=key)
+    issued = authority.issue("center", SERVER, san="DNS:center.example", name="key", key=key)
     server = grpc.server(futures.ThreadPoolExecutor(1))
     pair = issued.key.read_bytes(), issued.cert.read_bytes()
     options = (("grpc.ssl_target_name_override", "center.example"),)
