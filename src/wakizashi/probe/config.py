@@ -169,7 +169,7 @@ class ProbeConfig(DaemonSection):
             self.centerAddr, host, tls=self.tls is not None, token=self.tokenFile is not None
         )
         key = self.tls.key if self.tls else None
-        yield from exposed([("tls.key", key), ("tokenFile", self.tokenFile)])
+        yield from exposed([("tls.key", key), ("tokenFile", self.tokenFile)], self.groups())
         if self.tls is not None:
             loaded = self.tls.load_authorities(), self.tls.load_pair()
             yield from pem.expiring(self.tls.certificates(*loaded), time.time())
