@@ -103,6 +103,18 @@ def test_a_certificate_that_has_expired_is_told(tmp_path: Path) -> None:
     assert "the certificate CN=vm-1 expires in 3 days, on" in soon
 
 
+def test_a_key_that_is_replaced_meanwhile_is_no_defect(tmp_path: Path) -> None:
+    """Of a pair one file changes first, and a reload may come between."""
+    authority = Authority(tmp_path / "authority")
+    server, client = authority.server(), authority.client("vm-1")
+    settings = [f"tls.{key}={path}" for key, path in vars(client).items()]
+    probe = load(ProbeConfig, None, overrides=["centerAddr=10.0.0.1:1", *settings], environment={})
+    center = load_center(None, [f"tls.cert={server.cert}", f"tls.key={server.key}"], {})
+    for key in (client.key, server.key):
+        key.write_text("")
+    assert list(probe.warnings()) == list(center.warnings()) == []
+
+
 @pytest.mark.parametrize(
     ("mode", "group", "told"),
     [

@@ -186,7 +186,10 @@ class CenterConfig(DaemonSection):
             files.append((f"{secrets[0]} in -c", path))
         yield from exposed(files, self.groups())
         if self.tls is not None:
-            loaded = self.tls.load_pair(), self.tls.load_authorities()
+            try:
+                loaded = self.tls.load_pair(), self.tls.load_authorities()
+            except ValueError:  # another has come since they were checked; who uses it tells
+                return
             yield from pem.expiring(self.tls.certificates(*loaded), time.time())
 
     def _password_files(self) -> list[tuple[str, Path | None]]:
