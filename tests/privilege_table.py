@@ -1,5 +1,6 @@
 """The table of ``docs/privileges.md``, and what running processes say of themselves."""
 
+import contextlib
 import pwd
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,11 @@ def check(row: Row, pid: int, user: str = "") -> list[Held]:
 
 def check_ids(row: Row, pid: int, uid: int, gid: int) -> list[Held]:
     """As :func:`check`, with numbers."""
-    threads = [held(str(task)) for task in Path(f"/proc/{pid}/task").iterdir()]
+    threads = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # gRPC's come and go
+            threads.append(held(str(task)))
+    assert threads
     groups = {"none": frozenset[int](), "its own": frozenset({gid})}[row.groups]
     for thread in threads:
         assert thread == Held(

@@ -125,8 +125,12 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
-    def written(self) -> Mapping[str, Path]:
-        """Files of this section that the daemon writes, and others beside them, by key."""
+    def written(self) -> Mapping[str, Mapping[Path, int]]:
+        """Files of this section that the daemon writes, by key.
+
+        Each with what lies, or will lie, beside it, and whether it is read (``os.R_OK``),
+        written (``os.W_OK``), or both.
+        """
         return {}
 
     @model_validator(mode="before")
@@ -155,13 +159,20 @@ class DaemonSection(Section):
         """Directories that are this daemon's alone, with all in them, by key."""
         return {}
 
+    def groups(self) -> frozenset[int]:
+        """Those that the daemon will be in: ``user`` has one, and no other."""
+        if self.user and (wanted := account(self.user)).uid != os.geteuid():
+            return frozenset({wanted.gid})
+        return frozenset({os.getegid(), *os.getgroups()})
+
 
 def paths(section: BaseModel, prefix: str = "") -> dict[str, Path]:
-    """All that is configured as a path, by key, such as ``passwordFile`` of a section."""
+    """All that is configured as a path and not written, by key, as ``passwordFile`` of a section."""
     found = {}
+    written = section.written() if isinstance(section, Section) else {}
     for key in type(section).model_fields:
         value = getattr(section, key)
-        if isinstance(value, Path):
+        if isinstance(value, Path) and key not in written:
             found[prefix + key] = value
         elif isinstance(value, BaseModel):
             found |= paths(value, f"{prefix}{key}.")

@@ -64,6 +64,31 @@ def leave_at_once() -> NoReturn:
     os._exit(EXIT_RUNTIME)
 
 
+def ask_child(work: Callable[[], str]) -> str:
+    """What ``work`` returns in a child of this process, which ends with it. Call it before there are threads.
+
+    Raises:
+        WakizashiError: it broke.
+    """
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        code = EXIT_RUNTIME
+        try:
+            os.close(reader)
+            with os.fdopen(writer, "w") as out:
+                out.write(work())
+            code = EXIT_OK
+        finally:
+            os._exit(code)  # nothing of the parent's is to be tidied up here
+    os.close(writer)
+    with os.fdopen(reader) as answers:
+        said = answers.read()
+    if os.waitpid(child, 0)[1]:
+        raise WakizashiError("a child of this process broke; this is a defect of wakizashi")
+    return said
+
+
 class StopSignal:
     """SIGTERM and SIGINT as something to wait for: readable, and ``requested`` is true.
 

@@ -7,18 +7,20 @@ user may not do is told at the start. Why so: ``docs/decisions/0011-privileges.m
 """
 
 import errno
+import json
 import logging
 import os
 import stat
-import sysconfig
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import Any
 
-from wakizashi import privileges
+from wakizashi import permitted, privileges
 from wakizashi.account import Account, account, owner
-from wakizashi.config import DaemonSection, paths
+from wakizashi.config import DaemonSection
 from wakizashi.errors import ConfigError
 from wakizashi.filesystem import remedy
+from wakizashi.lifecycle import ask_child
 from wakizashi.privileges import Capability
 
 _log = logging.getLogger(__name__)
@@ -30,6 +32,8 @@ def assume(
     config: DaemonSection,
     keep: Collection[Capability],
     also_reads: Mapping[str, Path] | None = None,
+    *,
+    source: Path | None = None,
 ) -> None:
     """Become the configured user, and keep these capabilities at most. No thread may run yet.
 
@@ -37,48 +41,105 @@ def assume(
         config: its ``user``; its directories and files are checked.
         keep: what the work to come needs.
         also_reads: files by what names them, beside those of the configuration.
+        source: the file of the configuration, which a reload reads again.
 
     Raises:
         ConfigError: this process may not become that user, or that user may not
             use what the configuration names.
     """
-    before = privileges.held()
-    uid = os.geteuid()
-    wanted = account(config.user) if config.user else None
-    change = wanted is not None and wanted.uid != uid
-    directories, written = config.owned_directories(), config.written()
-    writes = {**directories, **written}
-    reads = {**paths(config), **(also_reads or {})}
-    reads = {key: path for key, path in reads.items() if key not in writes and os.path.isfile(path)}
-    program = _program()
-    if wanted is not None and change:
-        missing = privileges.mask({Capability.SETGID, Capability.SETUID}) & ~before.effective
-        if missing:
-            raise ConfigError(
-                f"user: can't become {wanted.name} (uid {wanted.uid}) from uid {uid}: "
-                f"{privileges.names(missing)} are missing; start it as root or as that user, "
-                "or leave user out"
-            )
-        for key, path in directories.items():
+    wanted = _other_user(config)
+    needed = permitted.needs(config, also_reads)
+    if wanted is not None:
+        _check_may_become(wanted)
+        for key, path in config.owned_directories().items():
             _hand_over(key, path, wanted)
-        after = privileges.drop(keep, (wanted.uid, wanted.gid))
-    else:
-        after = privileges.drop(keep)
-    who = f"user {wanted.name}" if wanted is not None and change else f"uid {uid}"
-    faults = [*_unreadable_program(program, who), *_unwritable(writes, who)]
-    faults += _unreadable(reads, who)
-    if faults:
+    after = privileges.drop(keep, (wanted.uid, wanted.gid) if wanted else None)
+    who = f"user {wanted.name}" if wanted else f"uid {os.geteuid()}"
+    if faults := permitted.faults(needed, who):
         raise ConfigError("\n".join(faults))
     _log.info("runs as uid %d with %s", os.geteuid(), privileges.names(after.effective))
-    if os.geteuid() == 0 and wanted is None:
+    if os.geteuid() == 0 and not config.user:
         _log.warning(
             "runs as root: what root owns is open to it, even without capabilities; set user, "
             "as user: nobody, or start it as another user"
         )
+    if source is not None and (trouble := unreadable_source(source, who)):
+        _log.warning("%s", trouble)
 
 
-def _hand_over(key: str, path: Path, to: Account) -> None:
-    """Make a directory, and give it with all in it to ``to`` unless it is his.
+def foresee(config: DaemonSection, source: Path | None) -> tuple[list[str], str | None]:
+    """What :func:`assume` would refuse here and now, and what it would warn of; nothing changes.
+
+    A child becomes the user and tries. Other threads are not in the child, nor does anybody
+    give back there what they hold: call this before there are any.
+    """
+    wanted = _other_user(config)
+    if wanted is None:
+        return [], None
+    try:
+        _check_may_become(wanted)
+    except ConfigError as error:
+        return [str(error)], None
+    refused, handed_over = [], set()
+    for key, path in config.owned_directories().items():
+        try:
+            if not _hand_over(key, path, wanted, only_look=True):
+                continue
+        except ConfigError as error:
+            refused.append(str(error))
+        handed_over.add(key)
+    needed, who = permitted.needs(config), f"user {wanted.name}"
+
+    def look() -> tuple[list[str], str | None]:
+        trouble = unreadable_source(source, who) if source is not None else None
+        return permitted.faults(needed, who, handed_over), trouble
+
+    found, trouble = _as(wanted, look)
+    return refused + found, trouble
+
+
+def unreadable_source(source: Path, who: str) -> str | None:
+    """That a reload can't read the configuration again, if so; a start could, as another user."""
+    if os.access(source, os.R_OK, effective_ids=True):
+        return None
+    return (
+        f"-c: {source}: {who} can't read it, so a reload (SIGHUP) is refused; give it to that "
+        "user (chown, or chgrp and chmod g+r), or restart for each change"
+    )
+
+
+def _other_user(config: DaemonSection) -> Account | None:
+    """Whom to become; None to stay who this is."""
+    wanted = account(config.user) if config.user else None
+    return None if wanted is None or wanted.uid == os.geteuid() else wanted
+
+
+def _check_may_become(wanted: Account) -> None:
+    held = privileges.held().effective
+    missing = privileges.mask({Capability.SETGID, Capability.SETUID}) & ~held
+    if missing:
+        raise ConfigError(
+            f"user: can't become {wanted.name} (uid {wanted.uid}) from uid {os.geteuid()}: "
+            f"{privileges.names(missing)} are missing; start it as root or as that user, "
+            "or leave user out"
+        )
+
+
+def _as(user: Account, look: Callable[[], tuple[list[str], str | None]]) -> Any:
+    """What ``look`` finds in a child that has become ``user``."""
+
+    def told() -> str:
+        try:
+            privileges.drop((), (user.uid, user.gid))
+        except OSError as error:
+            return json.dumps(([f"user: can't become {user.name}: {error}; leave user out"], None))
+        return json.dumps(look())
+
+    return json.loads(ask_child(told))
+
+
+def _hand_over(key: str, path: Path, to: Account, *, only_look: bool = False) -> bool:
+    """Make a directory, and give it with all in it to ``to`` unless it is his; whether it is not.
 
     This is root's work in a place that others may be able to change under its hands.
     So only that is handed over which nobody but root can have put there, and no
@@ -87,14 +148,16 @@ def _hand_over(key: str, path: Path, to: Account) -> None:
     path = Path(os.path.abspath(path))
     try:
         if path.stat().st_uid == to.uid:
-            return
-    except FileNotFoundError:
+            return False
+    except OSError:  # there is none, or what is on the way is told below
         pass
     usual = f"chown -R {to.name} {path}, or name another directory"
     try:
-        descriptor = _reach(path)
+        descriptor = _reach(path, make=not only_look)
+        if descriptor is None:
+            return True
         try:
-            _give(descriptor, to)
+            _give(descriptor, to, only_look=only_look)
         finally:
             os.close(descriptor)
     except _Untrusted as error:
@@ -106,14 +169,18 @@ def _hand_over(key: str, path: Path, to: Account) -> None:
             f"{key}: {path} can't be handed over to user {to.name}: {error.strerror}; "
             f"{remedy(error.errno, key, usual)}"
         ) from error
+    return True
 
 
 class _Untrusted(Exception):
     """Somebody else than root may have put it there; the text says why."""
 
 
-def _reach(path: Path) -> int:
-    """A descriptor of the directory, made where there is none, by way of root's directories alone."""
+def _reach(path: Path, *, make: bool) -> int | None:
+    """A descriptor of the directory, by way of root's directories alone; None where there is none.
+
+    With ``make`` it is made there.
+    """
     descriptor, here = os.open("/", _OPEN), Path("/")
     for part in path.parts[1:]:
         try:
@@ -121,6 +188,8 @@ def _reach(path: Path) -> int:
             try:
                 inner = os.open(part, _OPEN, dir_fd=descriptor)
             except FileNotFoundError:
+                if not make:
+                    return None
                 last = here / part == path
                 os.mkdir(part, 0o700 if last else 0o755, dir_fd=descriptor)
                 inner = os.open(part, _OPEN, dir_fd=descriptor)
@@ -143,64 +212,22 @@ def _check_only_root_writes(descriptor: int, path: Path, *, sticky: bool = False
         raise _Untrusted(f"others than root may write in {path}")
 
 
-def _give(descriptor: int, to: Account, path: Path = Path()) -> None:
-    """Change the owner of all in a directory, then its own: a start that is cut off begins again."""
+def _give(descriptor: int, to: Account, path: Path = Path(), *, only_look: bool = False) -> None:
+    """Change the owner of all in a directory, then its own: a start that is cut off begins again.
+
+    So a directory in it that is his already was done before, and its content is not root's to
+    change any more: he can have put anything there.
+    """
     _check_only_root_writes(descriptor, path if path.parts else Path("it"))
     for name in os.listdir(descriptor):
         if stat.S_ISDIR(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode):
             inner = os.open(name, _OPEN, dir_fd=descriptor)
             try:
-                _give(inner, to, path / name)
+                if os.fstat(inner).st_uid != to.uid:
+                    _give(inner, to, path / name, only_look=only_look)
             finally:
                 os.close(inner)
-        else:
+        elif not only_look:
             os.chown(name, to.uid, to.gid, dir_fd=descriptor, follow_symlinks=False)
-    os.fchown(descriptor, to.uid, to.gid)
-
-
-def _unwritable(paths: Mapping[str, Path], who: str) -> list[str]:
-    """Directories and files that can't be used, or made, as the user that this is now."""
-    faults = []
-    for key, path in paths.items():
-        level = Path(os.path.abspath(path))
-        while not os.path.lexists(level):  # nor can what is out of reach be seen
-            level = level.parent
-        needed = os.R_OK | os.W_OK | (os.X_OK if level.is_dir() else 0)
-        if not os.access(level, needed, effective_ids=True):
-            if os.statvfs(level).f_flag & os.ST_RDONLY:
-                why = f"{key}: {path} is on a read-only file system"
-                faults.append(f"{why}; {remedy(errno.EROFS, key, '')}")
-                continue
-            state = level.stat()
-            faults.append(
-                f"{key}: {path}: {who} can't write {level}, which belongs to "
-                f"{owner(state.st_uid)} (mode {stat.S_IMODE(state.st_mode):04o}); give it "
-                "to that user, or set user to its owner"
-            )
-    return faults
-
-
-def _program() -> list[str]:
-    """Where modules lie that are imported only when they are needed, as root sees it."""
-    known = sysconfig.get_paths()
-    places = [known[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")]
-    places.append(str(Path(__file__).parent))
-    return [place for place in dict.fromkeys(places) if os.path.isdir(place)]
-
-
-def _unreadable_program(places: list[str], who: str) -> list[str]:
-    return [
-        f"user: {who} can't read {place}, a part of this program; install it where every user "
-        "can read it, as in /opt"
-        for place in places
-        if not os.access(place, os.R_OK | os.X_OK, effective_ids=True)
-    ]
-
-
-def _unreadable(files: Mapping[str, Path], who: str) -> list[str]:
-    return [
-        f"{key}: {path}: {who} can't read it, and it is read again later; give it to that user "
-        "(chown, or chgrp and chmod g+r)"
-        for key, path in files.items()
-        if not os.access(path, os.R_OK, effective_ids=True)
-    ]
+    if not only_look:
+        os.fchown(descriptor, to.uid, to.gid)

@@ -3,7 +3,7 @@
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 MOST_BYTES = 2**20
@@ -69,16 +69,16 @@ def token_fault(token: str) -> str | None:
     return None
 
 
-def exposed(files: Sequence[tuple[str, Path | None]]) -> Iterator[str]:
-    """What can be read by others than this process, a warning each.
+def exposed(files: Sequence[tuple[str, Path | None]], groups: Collection[int]) -> Iterator[str]:
+    """What can be read by others than the daemon, a warning each.
 
-    Readable by a group is a fault only where this process is not in it: a secret
+    Readable by a group is a fault only where the daemon is not in it: a secret
     that Kubernetes mounts belongs to the group ``fsGroup``, and so does the process.
 
     Args:
         files: configuration keys and their files.
+        groups: those that the daemon is, or will be, in.
     """
-    groups = {os.getegid(), *os.getgroups()}
     for key, path in files:
         if path is None:
             continue

@@ -5,12 +5,14 @@ what the device's own counters say.
 """
 
 import fcntl
+import gc
 import os
 import socket
 import struct
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -233,6 +235,22 @@ def test_device_that_is_down_for_a_while(name: str, watched: list[Watch]) -> Non
     after = watch.until("eth0", 3)
     assert before.counted + after.counted == watch.passed("eth0")
     assert list(after.flows) == [key("10.1.0.2", "10.2.0.1")]
+
+
+def test_a_device_that_went_before_it_was_opened_is_refused(name: str) -> None:
+    """It was there when the kernel was asked for devices; the probe goes on without it."""
+    gone = replace(device_named("lo"), index=9_999, name="gone")
+    engine = load_engine(name)
+    try:
+        descriptors = []
+        for _ in range(3):
+            with pytest.raises(CaptureError, match="gone: can't capture it: No such device"):
+                engine.open(gone, Limits(1_000), [])
+            gc.collect()
+            descriptors.append(len(os.listdir("/proc/self/fd")))
+        assert len(set(descriptors)) == 1
+    finally:
+        engine.close()
 
 
 def test_two_devices_are_kept_apart(name: str, watched: list[Watch]) -> None:

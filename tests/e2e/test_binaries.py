@@ -7,13 +7,15 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.e2e.images import NAMES, ROOT, documented_size, report_size, the_base
-from tests.e2e.lab import Lab, Process, Program, lab, require, run
+from tests.e2e.lab import CENTER_PORT, Lab, Process, Program, lab, require, run
 from tests.e2e.test_acceptance import FILES, check, fetch_all, next_windows, quiet_stop
 
 pytestmark = pytest.mark.timeout(600)
@@ -106,13 +108,32 @@ def test_every_engine_is_in_it(ground: Lab, capture: str) -> None:
     assert probe.stop() == 0
 
 
-def start(ground: Lab, name: str) -> Process:
+ASKS = """
+import sys, grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+stub = reflection_pb2_grpc.ServerReflectionStub(grpc.insecure_channel(sys.argv[1]))
+asked = iter([reflection_pb2.ServerReflectionRequest(list_services="")])
+for answer in stub.ServerReflectionInfo(asked, timeout=10):
+    print(*(service.name for service in answer.list_services_response.service))
+"""
+
+
+def test_the_center_tells_what_services_it_has(ground: Lab) -> None:
+    """It imports what it takes only where ``reflection`` is set."""
+    center = start(ground, "center", reflection=True)
+    enter = f"--net=/run/netns/{ground.center}"
+    said = run("nsenter", enter, sys.executable, "-c", ASKS, f"127.0.0.1:{CENTER_PORT}")
+    assert "wakizashi.v1.TrafficCenter" in said.split()
+    assert center.stop() == 0
+
+
+def start(ground: Lab, name: str, **keys: Any) -> Process:
     """A daemon that needs nobody: a probe without a center, a center with SQLite."""
     if name == "probe":
-        return ground.start_probe(dumpDir=there(ground, "dump"), uploadRetry=0)
+        return ground.start_probe(dumpDir=there(ground, "dump"), uploadRetry=0, **keys)
     recovery = there(ground, "recovery")
     sqlite = {"type": "sqlite", "sqliteConfig": {"path": f"{recovery}/wakizashi.db"}}
-    return ground.start_center(recoverDir=recovery, backendConfig=sqlite)
+    return ground.start_center(recoverDir=recovery, backendConfig=sqlite, **keys)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -174,48 +174,6 @@ def test_a_low_port_keeps_what_it_takes_to_listen(place: Path) -> None:
         assert "CAP_NET_BIND_SERVICE" in center.said
 
 
-@pytest.mark.parametrize(
-    ("keys", "message"),
-    [
-        (
-            {"user": str(USER), "dumpDir": "PLACE/alice/dump"},
-            f"dumpDir: PLACE/alice/dump is not of user {USER}, and is not handed over, for "
-            f"PLACE/alice belongs to uid 4242; chown -R {USER} PLACE/alice/dump, or name another "
-            "directory",
-        ),
-        (
-            {"dumpDir": "PLACE/alice/dump"},
-            "dumpDir: PLACE/alice/dump: uid 0 can't write PLACE/alice/dump, which belongs to uid "
-            "4242 (mode 0755); give it to that user, or set user to its owner",
-        ),
-        (
-            {"user": str(USER), "dumpDir": "PLACE/work/dump", "tokenFile": "PLACE/token"},
-            f"tokenFile: PLACE/token: user {USER} can't read it, and it is read again later; give "
-            "it to that user (chown, or chgrp and chmod g+r)",
-        ),
-        (
-            {"user": str(USER), "dumpDir": "PLACE/closed/dump"},
-            f"dumpDir: PLACE/closed/dump: user {USER} can't write PLACE/closed, which belongs to "
-            "root (mode 0700); give it to that user, or set user to its owner",
-        ),
-    ],
-    ids=["handed over to nobody", "of another user", "a secret", "no way to it"],
-)
-def test_what_would_not_work_later_is_told_at_the_start(
-    keys: dict[str, str], message: str, place: Path
-) -> None:
-    (place / "alice/dump").mkdir(parents=True)
-    for path in (place / "alice", place / "alice/dump"):
-        os.chown(path, 4242, 4242)
-    (place / "closed").mkdir(mode=0o700)
-    (place / "token").write_text("x" * 64)
-    (place / "token").chmod(0o600)
-    given = {key: value.replace("PLACE", str(place)) for key, value in keys.items()}
-    probe = Daemon(place, "probe", [], capture="ring", networkDevs=["lo"], **given)
-    assert probe.ends() == 78, probe.said
-    assert f"probe: error: {message.replace('PLACE', str(place))}" in probe.said.splitlines()
-
-
 def test_a_users_groups_and_threads_are_those_of_that_user_alone(place: Path) -> None:
     """Started with groups, as a login has them."""
     before = ["setpriv", "--groups=4,27"]

@@ -95,3 +95,14 @@ def test_a_restart_is_no_answer_to_usage_and_configuration(name: str) -> None:
 def test_no_core_file_holds_secrets(name: str) -> None:
     assert settings(name)["LimitCORE"] == ["0"]
     assert "`LimitCORE=0`" in (UNITS / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["probe", "center"])
+def test_a_unit_does_for_a_single_file_program_what_the_document_asks(name: str) -> None:
+    """Two processes: the second one speaks, and hears a stop from the first one alone."""
+    text = " ".join((ROOT / "docs/images-and-binaries.md").read_text().split())
+    asked = re.search(r"In a systemd unit .*? so it takes `(\w+)=(\w+)`; and `(\w+)=(\w+)`", text)
+    assert asked is not None
+    unit, (first, all_, second, mixed) = settings(name), asked.groups()
+    assert (first, second) == ("NotifyAccess", "KillMode")
+    assert (unit[first], unit[second]) == ([all_], [mixed])

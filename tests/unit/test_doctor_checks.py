@@ -11,6 +11,7 @@ import pytest
 
 from wakizashi.center.backend import Limit, Series
 from wakizashi.doctor import (
+    becoming,
     capturing,
     center,
     certificates,
@@ -149,6 +150,12 @@ SITUATIONS: dict[str, tuple[tuple[Verdict, Situation], ...]] = {
         (OK, lambda _: environment_of("WAKIZASHI_NAME")),
     ),
     "secrets": ((NOTE, lambda p: files(p, 0o644)), (OK, lambda p: files(p, 0o600))),
+    "user": (
+        (FAULT, lambda _: becoming.judge("nobody", ["can't read it; chown it"], None)),
+        (NOTE, lambda _: becoming.judge("nobody", [], "can't reload it; chown it")),
+        (OK, lambda _: becoming.judge("nobody", [], None)),
+        (OK, lambda _: becoming.judge("", [], None)),
+    ),
     "kernel": (
         (FAULT, lambda _: kernel.look_kernel("4.19.0-9", "x86_64", root=Path("/none"))),
         (NOTE, lambda _: kernel.look_kernel("5.4.0", "x86_64", root=Path("/none"))),

@@ -71,6 +71,18 @@ def test_a_disk_that_refuses(tmp_path: Path, call: str, code: int, remedy: str) 
     assert "can't be made" in below.text
 
 
+def test_both_daemons_in_one_place_are_not_in_each_others_way(tmp_path: Path) -> None:
+    """While one's file is there the other is looked at: each looks on a thread of its own."""
+    other = replace(PLACE, key="recoverDir", path=tmp_path / "recovery")
+
+    class Meanwhile(Filesystem):
+        def sync_directory(self, path: Path) -> None:
+            assert next(look(other)).verdict is Verdict.OK
+
+    assert first(tmp_path / "dump", Meanwhile()).verdict is Verdict.OK
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_in_the_way_at_any_level(tmp_path: Path) -> None:
     (tmp_path / "f").write_text("")
     for path in (tmp_path / "f", tmp_path / "f" / "dump"):

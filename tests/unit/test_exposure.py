@@ -81,6 +81,19 @@ def test_a_center_that_others_reach_says_what_they_can_do(tmp_path: Path) -> Non
     assert center_warnings("host=0.0.0.0", *tls, f"tls.clientCA={authority.cert}") == []
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a file to another group")
+@pytest.mark.parametrize(("group", "told"), [(54_321, False), (0, True)])
+def test_the_group_that_may_read_a_secret_is_that_of_the_user_to_become(
+    group: int, told: bool, tmp_path: Path
+) -> None:
+    token = secret_file(tmp_path)
+    os.chown(token, 0, group)
+    token.chmod(0o640)
+    warnings = probe_warnings("user='54321'", f"tokenFile={token}")
+    assert [w for w in warnings if "can be read by others" in w] == warnings
+    assert bool(warnings) is told
+
+
 def test_a_certificate_that_has_expired_is_told(tmp_path: Path) -> None:
     authority = Authority(tmp_path / "authority")
     server, client = authority.server(days=-1), authority.client("vm-1", days=3)
@@ -89,6 +102,18 @@ def test_a_certificate_that_has_expired_is_told(tmp_path: Path) -> None:
     settings = [f"tls.{key}={path}" for key, path in vars(client).items()]
     (soon,) = probe_warnings(f"tls.ca={authority.cert}", *settings)
     assert "the certificate CN=vm-1 expires in 3 days, on" in soon
+
+
+def test_a_key_that_is_replaced_meanwhile_is_no_defect(tmp_path: Path) -> None:
+    """Of a pair one file changes first, and a reload may come between."""
+    authority = Authority(tmp_path / "authority")
+    server, client = authority.server(), authority.client("vm-1")
+    settings = [f"tls.{key}={path}" for key, path in vars(client).items()]
+    probe = load(ProbeConfig, None, overrides=["centerAddr=10.0.0.1:1", *settings], environment={})
+    center = load_center(None, [f"tls.cert={server.cert}", f"tls.key={server.key}"], {})
+    for key in (client.key, server.key):
+        key.write_text("")
+    assert list(probe.warnings()) == list(center.warnings()) == []
 
 
 @pytest.mark.parametrize(
@@ -112,7 +137,7 @@ def test_a_secret_that_others_can_read(
             pytest.skip("only root gives a file to another group")
         os.chown(path, -1, group)
     path.chmod(mode)
-    warnings = list(exposed([("tokenFile", path), ("tls.key", None)]))
+    warnings = list(exposed([("tokenFile", path), ("tls.key", None)], ProbeConfig().groups()))
     assert (
         warnings
         == [

@@ -1,6 +1,8 @@
 """The signals that stop a daemon."""
 
 import signal
+import subprocess
+import sys
 from typing import NoReturn
 
 import pytest
@@ -42,3 +44,17 @@ def test_what_is_waited_for_comes_by_any_of_its_signals() -> None:
         assert not stop.wait(0.0)
         signal.raise_signal(signal.SIGUSR1)
         assert stop.wait(60.0) and stop.wait(60.0)
+
+
+def test_a_child_answers_and_one_that_breaks_is_told() -> None:
+    code = (
+        "from wakizashi.lifecycle import ask_child\n"
+        "import os\n"
+        "assert ask_child(lambda: str(os.getppid())) == str(os.getpid())\n"
+        "try:\n"
+        "    ask_child(lambda: str(1 // 0))\n"
+        "except Exception as error:\n"
+        "    print(type(error).__name__)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr, done.returncode) == ("WakizashiError\n", "", 0)

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from wakizashi import privileges, run_as
+from wakizashi import permitted, privileges, run_as
 from wakizashi.account import Account, account
+from wakizashi.center.config import load_center
 from wakizashi.config import load, paths
 from wakizashi.errors import ConfigError
 from wakizashi.privileges import Capability, Held
@@ -50,6 +51,10 @@ def test_what_is_no_user_in_yaml(text: str) -> None:
 def test_all_paths_of_a_configuration_have_their_keys() -> None:
     config = ProbeConfig(dumpDir=Path("d"))
     assert paths(config) == {"dumpDir": Path("d")}
+    center = load_center(None, ["backendConfig.sqliteConfig.path=/w.db"], {})
+    assert "backendConfig.sqliteConfig.path" not in paths(
+        center
+    )  # it is written, whoever else is used
 
 
 # -- the step, without taking it ------------------------------------------------------------
@@ -72,7 +77,7 @@ def process(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], list[Any]]:
             return now
 
         monkeypatch.setattr(privileges, "drop", drop)
-        monkeypatch.setattr(run_as, "_program", list)
+        monkeypatch.setattr(permitted, "program", list)
         return asked
 
     return pretend
@@ -154,8 +159,8 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def hand_over(path: Path) -> None:
-    run_as._hand_over("dumpDir", path, NOBODY)
+def hand_over(path: Path, *, only_look: bool = False) -> bool:
+    return run_as._hand_over("dumpDir", path, NOBODY, only_look=only_look)
 
 
 def owners(path: Path) -> set[int]:
@@ -186,6 +191,35 @@ def test_what_is_a_users_already_is_left_alone(place: Path) -> None:
     (dump / "of-root").touch()
     hand_over(dump)
     assert (dump / "of-root").stat().st_uid == 0
+
+
+def test_handing_over_that_was_cut_off_goes_on(place: Path) -> None:
+    dump = place / "dump"
+    (dump / "sent").mkdir(parents=True)
+    (dump / "a.window").touch()
+    os.chown(dump / "sent", NOBODY.uid, NOBODY.gid)
+    assert hand_over(dump)
+    assert owners(dump) == {NOBODY.uid}
+
+
+def test_looking_hands_nothing_over(place: Path) -> None:
+    (place / "dump/sent").mkdir(parents=True)
+    (place / "dump/a.window").touch()
+    for path in (place / "dump", place / "none/dump"):
+        assert hand_over(path, only_look=True)
+    assert owners(place) == {0}
+    assert not (place / "none").exists()
+    os.chown(place / "dump", NOBODY.uid, NOBODY.gid)
+    assert not hand_over(place / "dump", only_look=True)
+    os.chown(place / "dump", 1000, 1000)
+    with pytest.raises(ConfigError, match="belongs to"):
+        hand_over(place / "dump", only_look=True)
+
+
+def test_a_way_through_a_file_is_refused(place: Path) -> None:
+    (place / "file").touch()
+    with pytest.raises(ConfigError, match=r"file is a symbolic link or no directory; chown -R"):
+        hand_over(place / "file/dump")
 
 
 def test_a_link_in_a_directory_is_handed_over_and_not_what_it_names(place: Path) -> None:
@@ -272,12 +306,13 @@ def test_of_a_read_only_file_system_no_rights_are_told(
     below: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / below
+    needed = permitted.Needs((), {"dumpDir": path}, {}, {})
     monkeypatch.setattr(os, "access", lambda *_, **__: False)
-    (told,) = run_as._unwritable({"dumpDir": path}, "uid 7")
+    told, *_ = permitted.faults(needed, "uid 7")
     assert "uid 7 can't write" in told and "give it to that user" in told
     state = SimpleNamespace(f_flag=os.ST_RDONLY | os.ST_NOSUID)
     monkeypatch.setattr(os, "statvfs", {tmp_path: state}.__getitem__)
-    (told,) = run_as._unwritable({"dumpDir": path}, "uid 7")
+    told, *_ = permitted.faults(needed, "uid 7")
     assert told == f"dumpDir: {path} is on a read-only file system{READ_ONLY}"
 
 

@@ -68,7 +68,7 @@ def command(path: Path | None, check: bool, overrides: tuple[str, ...]) -> None:
             elif "GRPC_VERBOSITY" not in os.environ:
                 os.environ.update(handshakes.ENVIRONMENT)
             # Nothing but the configuration was read yet, and no other thread runs.
-            assume(config, privileges.for_ports(config.port, config.healthPort))
+            assume(config, privileges.for_ports(config.port, config.healthPort), source=path)
             from wakizashi.center.app import run
 
             asyncio.run(run(config, Source(str(path or "defaults"), load_again, hangup)))

@@ -146,11 +146,11 @@ class CenterConfig(DaemonSection):
         """``recoverDir``, unless it is off."""
         return {"recoverDir": Path(self.recoverDir)} if self.recoverDir else {}
 
-    def written(self) -> Mapping[str, Path]:
+    def written(self) -> Mapping[str, Mapping[Path, int]]:
         """That of a backend which is a file."""
         key = backend_module(self.backendConfig.type).CONFIG_KEY
         section: Section = getattr(self.backendConfig, key)
-        return {f"backendConfig.{key}.{name}": path for name, path in section.written().items()}
+        return {f"backendConfig.{key}.{name}": files for name, files in section.written().items()}
 
     @field_validator("tokensFile")
     @classmethod
@@ -184,9 +184,12 @@ class CenterConfig(DaemonSection):
         files += self._password_files()
         if path is not None and (secrets := file_secrets(type(self), path)):
             files.append((f"{secrets[0]} in -c", path))
-        yield from exposed(files)
+        yield from exposed(files, self.groups())
         if self.tls is not None:
-            loaded = self.tls.load_pair(), self.tls.load_authorities()
+            try:
+                loaded = self.tls.load_pair(), self.tls.load_authorities()
+            except ValueError:  # another has come since they were checked; who uses it tells
+                return
             yield from pem.expiring(self.tls.certificates(*loaded), time.time())
 
     def _password_files(self) -> list[tuple[str, Path | None]]:

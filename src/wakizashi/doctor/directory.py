@@ -70,7 +70,7 @@ def look(
     if not base.is_dir():
         yield fault(key, f"{base} is no directory", f"name another {key}, or move that file away")
         return
-    trouble = _write(system, base)
+    trouble = _write(system, base, key)
     if isinstance(trouble, OSError):
         yield _cannot_write(directory, base, trouble)
         if trouble.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -186,9 +186,10 @@ def _existing(path: Path) -> Path:
     return level
 
 
-def _write(system: Filesystem, base: Path) -> float | OSError:
+def _write(system: Filesystem, base: Path, key: str) -> float | OSError:
     """Seconds that a file took to be durable, or what came instead."""
-    name = base / f".wakizashi-doctor-{os.getpid()}.tmp"
+    # Both daemons' directories may be still to be made in the same one, and are looked at together.
+    name = base / f".wakizashi-doctor-{os.getpid()}-{key}.tmp"
     began = time.monotonic()
     try:
         try:

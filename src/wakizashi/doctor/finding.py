@@ -7,6 +7,7 @@ from enum import Enum
 CHECKS = {
     "environment": "variables that begin with WAKIZASHI_",
     "secrets": "files that hold passwords, tokens and keys",
+    "user": "whether `user` may use what the configuration names",
     "kernel": "release, lockdown, the compiler of BPF programs",
     "capabilities": "what this process may",
     "engine": "the capture engines, and the one that `capture` takes",

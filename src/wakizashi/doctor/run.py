@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TextIO
 
+from wakizashi.doctor import becoming
 from wakizashi.doctor.examination import Check, examine
 from wakizashi.doctor.report import Section, document, lines
 from wakizashi.doctor.subjects import PROBE, Subject, subjects
@@ -25,8 +26,11 @@ def doctor(
         WakizashiError: nothing tells whose one is.
     """
     found = subjects(paths, overrides, os.environ, told=told)
+    # Before there is any thread.
+    users = [becoming.check(subject.config, subject.path) for subject in found]
+    everything = [[user, *checks(subject)] for user, subject in zip(users, found, strict=True)]
     with ThreadPoolExecutor(len(found)) as pool:  # so that the time is that of one
-        looked = pool.map(lambda subject: examine(checks(subject)), found)
+        looked = pool.map(examine, everything)
         return [
             Section(subject.kind, str(subject.path or "defaults"), tuple(findings))
             for subject, findings in zip(found, looked, strict=True)

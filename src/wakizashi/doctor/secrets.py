@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from wakizashi.config import Section, file_secrets
+from wakizashi.config import DaemonSection, Section, file_secrets
 from wakizashi.doctor.finding import Finding, note, ok
 from wakizashi.secret_files import exposed
 
 _KEYS = frozenset({"passwordFile", "tokenFile", "tokensFile", "key"})
 
 
-def look(config: Section, path: Path | None) -> Iterator[Finding]:
+def look(config: DaemonSection, path: Path | None) -> Iterator[Finding]:
     """Whether others may read what a configuration keeps secret.
 
     Args:
@@ -20,7 +20,7 @@ def look(config: Section, path: Path | None) -> Iterator[Finding]:
     files = list(secret_files(config))
     if path is not None and (held := file_secrets(type(config), path)):
         files.append((f"{held[0]} in -c", path))
-    troubles = [message.partition("; ") for message in exposed(files)]
+    troubles = [message.partition("; ") for message in exposed(files, config.groups())]
     for text, _, remedy in troubles:
         yield note("secrets", text, remedy)
     if not troubles:

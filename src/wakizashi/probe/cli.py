@@ -86,7 +86,11 @@ def command(
             chosen = choose(config.capture)
             # Sockets of devices that come later need no more than those of devices that are here:
             # so all are opened with what is kept, and no packet was read before.
-            assume(config, chosen[1].capabilities | privileges.for_ports(config.healthPort))
+            assume(
+                config,
+                chosen[1].capabilities | privileges.for_ports(config.healthPort),
+                source=path,
+            )
             run(config, chosen, source, wait_for_devices=wait_for_devices)
 
     guard("probe", work)

@@ -169,9 +169,12 @@ class ProbeConfig(DaemonSection):
             self.centerAddr, host, tls=self.tls is not None, token=self.tokenFile is not None
         )
         key = self.tls.key if self.tls else None
-        yield from exposed([("tls.key", key), ("tokenFile", self.tokenFile)])
+        yield from exposed([("tls.key", key), ("tokenFile", self.tokenFile)], self.groups())
         if self.tls is not None:
-            loaded = self.tls.load_authorities(), self.tls.load_pair()
+            try:
+                loaded = self.tls.load_authorities(), self.tls.load_pair()
+            except ValueError:  # another has come since they were checked; who uses it tells
+                return
             yield from pem.expiring(self.tls.certificates(*loaded), time.time())
 
     def server_name(self) -> str:

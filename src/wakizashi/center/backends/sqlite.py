@@ -68,9 +68,11 @@ class Config(Section):
     ttl: Annotated[int, Field(ge=1, le=3_155_760_000)] = 30 * 86_400
     limit: Size = 10 * 2**30
 
-    def written(self) -> Mapping[str, Path]:
-        """The file; its log and its lock lie beside it."""
-        return {"path": self.path}
+    def written(self) -> Mapping[str, Mapping[Path, int]]:
+        """The file, and what SQLite and :class:`Lock` keep beside it."""
+        both, real = os.R_OK | os.W_OK, os.path.realpath(self.path)
+        beside = {Path(f"{real}-{name}"): both for name in ("journal", "wal", "shm")}
+        return {"path": {self.path: both, **beside, Path(f"{real}-lock"): os.R_OK}}
 
 
 def create(config: "BackendConfig", *, read_only: bool) -> Backend:

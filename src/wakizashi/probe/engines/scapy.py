@@ -5,7 +5,9 @@ queue in the socket's buffer; it says how many packets that were.
 """
 
 import contextlib
+import errno
 import logging
+import os
 import socket
 import struct
 from collections.abc import Collection
@@ -63,6 +65,9 @@ class ScapyTap(Tap):
             self._configure(device, buffer_bytes)
         except OSError as error:
             raise packet_socket.refusal(device, error) from error
+        except ValueError as error:  # scapy's own list of devices lacks it by now
+            gone = OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+            raise packet_socket.refusal(device, gone) from error
         packet_socket.drops(self._socket)  # those from before we listened
 
     def _configure(self, device: Device, buffer_bytes: int) -> None:
