@@ -1,6 +1,7 @@
 """The pure parts of the Redis backend: URLs, keys, and what a window becomes."""
 
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -95,8 +96,10 @@ def test_faults_of_the_configuration(pair: str, part: str) -> None:
     assert "den@" not in message
 
 
-@pytest.mark.parametrize("key", ["user=u", "password=hidden", "passwordFile=/dev/null"])
-def test_a_user_in_the_url_and_in_a_key(key: str) -> None:
+@pytest.mark.parametrize("key", ["user=u", "password=hidden", "passwordFile=FILE"])
+def test_a_user_in_the_url_and_in_a_key(key: str, tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("hidden")
+    key = key.replace("FILE", str(tmp_path / "password"))
     with pytest.raises(ConfigError, match="keep one of them") as caught:
         load_center(None, settings("url=redis://:hidden@r", key), {})
     assert "hidden" not in str(caught.value)
