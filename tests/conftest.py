@@ -1,6 +1,7 @@
 """What all tests share: the servers they need, and scapy's manners."""
 
 import logging
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -27,3 +28,12 @@ def log_levels() -> Iterator[None]:
     yield
     for logger, level in zip(loggers, before, strict=True):
         logger.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def hang_ups() -> Iterator[None]:
+    """A daemon that ends in a test ignores SIGHUP from then on, and so would all programs started
+    after it: they'd take it for what nohup wants."""
+    before = signal.getsignal(signal.SIGHUP)
+    yield
+    signal.signal(signal.SIGHUP, before)

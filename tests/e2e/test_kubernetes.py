@@ -158,6 +158,7 @@ def test_one_request_to_nginx_with_a_sidecar_is_in_influxdb(ground: Lab) -> None
     volumes = {"wakizashi-dump": directory(ground.folder / "dump", 0o777)}
     probe = start(ground, ground.web, spec, container, volumes, QUICK)
     ready(ground, ground.web, probe, container, "livenessProbe")
+    wait_for("the probe to capture", lambda: ": engine " in probe.output)
     probe.wait_for("0123/web-0123: engine ebpf")
     fetch_all(ground)
     next_windows(ground, 2)
@@ -244,6 +245,7 @@ def test_one_request_is_in_influxdb_with_tls_and_tokens(ground: Lab) -> None:
     volumes["wakizashi-dump"] = directory(ground.folder / "dump", 0o777)
     probe = start(ground, ground.web, spec, container, volumes, QUICK)
     ready(ground, ground.web, probe, container, "livenessProbe")
+    wait_for("the probe to capture", lambda: ": engine " in probe.output)
     fetch_all(ground)
     next_windows(ground, 2)
     quiet_stop(ground, probe)

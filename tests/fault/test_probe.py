@@ -180,9 +180,8 @@ def test_health_port_in_use(tmp_path: Path) -> None:
 def test_dump_directory_that_can_not_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = run("-c", config(tmp_path, dumpDir=str(tmp_path / "file" / "dump")))
-    assert done.returncode == 1
-    assert "dumpDir: " in done.stderr
-    assert "name a directory that this user can create and write" in done.stderr
+    assert done.returncode == 78
+    assert f"dumpDir: {tmp_path}/file/dump: {tmp_path}/file is no directory; name an" in done.stderr
 
 
 def test_second_probe_on_the_same_directory(tmp_path: Path, started: list[Running]) -> None:
@@ -365,7 +364,12 @@ def test_metrics_and_health(tmp_path: Path, started: list[Running]) -> None:
     started[0].until(": engine ")
     url = f"http://127.0.0.1:{port}"
     for path in ("/healthz", "/readyz"):
-        assert subprocess.check_output(["curl", "-sf", url + path]) == b"ok\n"
+        until(
+            lambda: (
+                subprocess.run(["curl", "-sf", url + path], capture_output=True).stdout == b"ok\n"
+            ),
+            path,
+        )
     until(
         lambda: (
             b"wakizashi_probe_pending_windows 1.0"
@@ -374,3 +378,20 @@ def test_metrics_and_health(tmp_path: Path, started: list[Running]) -> None:
         "a window to wait",
     )
     assert started[0].stop() == 0
+
+
+def test_a_probe_without_a_device_lives_and_is_not_ready(
+    tmp_path: Path, started: list[Running]
+) -> None:
+    port = free_port()
+    path = config(tmp_path, healthPort=port, networkDevs=["later0"])
+    started.append(Running(tmp_path, path, "--wait-for-devices"))
+    url = f"http://127.0.0.1:{port}"
+
+    def readyz() -> bytes:
+        return subprocess.run(
+            ["curl", "-s", "-w", "%{http_code}", f"{url}/readyz"], capture_output=True, check=False
+        ).stdout
+
+    until(lambda: readyz() == b"no device is captured\n503", "it has begun, without a device")
+    assert subprocess.check_output(["curl", "-sf", f"{url}/healthz"]) == b"ok\n"

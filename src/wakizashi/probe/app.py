@@ -189,7 +189,12 @@ def _health(
         )
         return render(stats, now)
 
-    return HealthServer("0.0.0.0", port, key="healthPort", live=live, ready=live, metrics=metrics)
+    def ready() -> str | None:
+        if not probe.begun:
+            return "it starts: no packet is counted yet"
+        return live() or (None if len(probe.watch) else "no device is captured")
+
+    return HealthServer("0.0.0.0", port, key="healthPort", live=live, ready=ready, metrics=metrics)
 
 
 def _no_device(config: ProbeConfig, netlink: Netlink) -> str:

@@ -79,6 +79,8 @@ class Probe:
             )
         self._windows = WindowClock(config.capInterval, last_start, moment)
         self.pulse = Pulse("the capture loop")
+        self.begun = False
+        """All devices that are meant and were there at the start are captured."""
         self._finished = False
 
     # -- own endpoints, from the delivery thread -------------------------------------------
@@ -134,6 +136,7 @@ class Probe:
         self.watch.listen(stop, lambda: None)
         self.watch.listen(hangup, lambda: None)
         longest = min(ROUND_SECONDS, tend_seconds)
+        self.begun = True
         while not stop.requested:
             self.pulse.beat(longest)
             due = max(0.0, self._windows.deadline - time.monotonic())
