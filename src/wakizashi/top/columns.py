@@ -78,7 +78,14 @@ def heading(picture: Picture, view: View, shape: Columns) -> Line:
 
 
 def pair(
-    row: Row, view: View, shape: Columns, glyphs: Glyphs, label: Label, *, devices: bool
+    picture: Picture,
+    row: Row,
+    view: View,
+    shape: Columns,
+    glyphs: Glyphs,
+    label: Label,
+    *,
+    devices: bool,
 ) -> list[Line]:
     """The two lines of a pair; ``devices``: it is to be told which device it is on."""
     lines: list[Line] = []
@@ -95,8 +102,9 @@ def pair(
             text = _number(row, way, number, view, shape)
             style = Style.DIM if text == _NONE else Style.PLAIN
             spans.append((text.rjust(shape.cell), style))
-        if shape.spark and way == 0 and row.spark:
-            spans.append((f"   {sparkline(row.spark[-shape.spark :], glyphs)}", Style.MARK))
+        if shape.spark and way == 0:
+            line = sparkline(picture.spark(row, shape.spark), glyphs)
+            spans.append((f"   {line}", Style.MARK))
         elif shape.spark and way == 1 and devices:
             told = fit(printable(row.device), min(len(row.device), shape.spark), glyphs)
             spans.append((f"   {told}", Style.DIM))

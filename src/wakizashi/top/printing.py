@@ -96,7 +96,7 @@ def text(
         columns.heading(picture, view, shape),
     ]
     for row in rows[:most]:
-        lines += columns.pair(row, view, shape, glyphs, label, devices=several)
+        lines += columns.pair(picture, row, view, shape, glyphs, label, devices=several)
     lines.append(columns.total(rows, len(picture.rows), view, shape, glyphs))
     first = f"{when} {printable(header.host)} {header.engine} {duration(picture.seconds)}"
     return "\n".join([first, *plain(lines)]) + "\n\n"

@@ -119,7 +119,7 @@ def _print(
             out.write(printing.line(document))
         else:
             names.collect()
-            picture = traffic.picture(sparks=True)
+            picture = traffic.picture()
             rows = order.arrange(picture.rows, view.sort, "", partial(_texts, names))
             label = partial(_label, names, view)
             out.write(printing.text(header, picture, rows, view, label, shown, options.pairs))
@@ -194,8 +194,8 @@ class Screen:
     def _take(self, window: Window, seconds: float) -> None:
         self._traffic.add(window, seconds)
         if not self._view.paused:
-            self._picture = self._traffic.picture(sparks=True)
-            self._draw()
+            self._picture = self._traffic.picture()
+        self._draw()  # what was logged is shown though the rest is paused
 
     def _key(self) -> None:
         data = self._terminal.read()
@@ -206,7 +206,7 @@ class Screen:
             size = self._terminal.size
             self._view = press(self._view, key, max(1, screen.page(self._picture, size)))
         if before.paused and not self._view.paused:
-            self._picture = self._traffic.picture(sparks=True)
+            self._picture = self._traffic.picture()
         self._draw()
 
     def _attend(self) -> None:

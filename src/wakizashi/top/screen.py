@@ -82,7 +82,7 @@ def _body(scene: Scene, size: Size, glyphs: Glyphs, label: Label) -> list[Line]:
     offset = bounded(view.offset, len(scene.rows), fitting)
     several = len(picture.devices) > 1
     for row in scene.rows[offset : offset + fitting]:
-        made += columns.pair(row, view, shape, glyphs, label, devices=several)
+        made += columns.pair(picture, row, view, shape, glyphs, label, devices=several)
     if not scene.rows:
         said = "no pair matches the filter" if view.filter and picture.rows else "no traffic yet"
         made.append(((f" {said}"[: size.width], Style.DIM),))

@@ -15,13 +15,29 @@ from dataclasses import dataclass, field, replace
 from wakizashi.model import Direction, Flow, Ledger, Tally, Window
 
 SPANS_SECONDS = (2, 10, 40)
-MOST_PAIRS = 16_384
+MOST_PAIRS = 8_192
 MOST_DEVICES = 1_024
 OTHER_DEVICES = "(gone)"
 """The devices that were forgotten, as one."""
 
 _NOTHING = Tally()
 _OTHER = bytes(4)
+
+
+@dataclass(slots=True, eq=False)
+class Pair:
+    """What is remembered of one, and changes."""
+
+    device: str
+    ends: tuple[bytes, bytes]
+    """The lower address first."""
+    sums: tuple[list[int], ...]
+    """Of each span: bytes forth and back."""
+    swapped: bool = False
+    """Whether the second end is the local one."""
+    direction: Direction = Direction.TRANSIT
+    forth: Tally = _NOTHING
+    back: Tally = _NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +53,16 @@ class Row:
     """Over each span: bytes a second from the first to the second end, and back."""
     totals: tuple[Tally, Tally]
     """Since the start: the same way."""
-    spark: tuple[float, ...] = ()
-    """Bytes a second both ways, of each interval, the newest last."""
+    pair: Pair
+    """By what a picture knows its history."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """What passed in one, by pair: bytes from its lower address to the higher one, and back."""
+
+    seconds: float
+    bytes: dict[Pair, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,26 +78,18 @@ class Picture:
     devices: tuple[tuple[str, Ledger], ...] = ()
     """By name; ``other`` has the totals of forgotten pairs."""
     rows: tuple[Row, ...] = ()
+    history: tuple[Interval, ...] = ()
+    """The last intervals, the newest last."""
 
-
-@dataclass(slots=True, eq=False)
-class _Pair:
-    device: str
-    ends: tuple[bytes, bytes]
-    """The lower address first."""
-    sums: tuple[list[int], ...]
-    """Of each span: bytes forth and back."""
-    swapped: bool = False
-    """Whether the second end is the local one."""
-    direction: Direction = Direction.TRANSIT
-    forth: Tally = _NOTHING
-    back: Tally = _NOTHING
-
-
-@dataclass(slots=True)
-class _Interval:
-    seconds: float
-    bytes: dict[_Pair, tuple[int, int]] = field(default_factory=dict)
+    def spark(self, row: Row, length: int) -> list[float]:
+        """Bytes a second both ways, in each of so many intervals, the newest last."""
+        # Only for rows that are seen: there are many intervals, and may be many pairs.
+        recent = self.history[-length:]
+        found = [
+            sum(interval.bytes.get(row.pair, (0, 0))) / (interval.seconds or 1.0)
+            for interval in recent
+        ]
+        return [0.0] * (length - len(found)) + found
 
 
 class Traffic:
@@ -81,44 +97,47 @@ class Traffic:
 
     Args:
         interval_seconds: between windows.
-        sparks: how many intervals a sparkline goes back.
+        history: how many intervals to remember, at least.
         most_pairs: to remember.
     """
 
     def __init__(
-        self, interval_seconds: float, *, sparks: int = 40, most_pairs: int = MOST_PAIRS
+        self, interval_seconds: float, *, history: int = 40, most_pairs: int = MOST_PAIRS
     ) -> None:
         self._interval_seconds = interval_seconds
         self._counts = [max(1, math.ceil(span / interval_seconds)) for span in SPANS_SECONDS]
         self._spans = tuple(count * interval_seconds for count in self._counts)
-        self._sparks, self._most_pairs = sparks, most_pairs
-        self._intervals: deque[_Interval] = deque(maxlen=max(sparks, *self._counts))
-        self._pairs: dict[tuple[str, bytes, bytes], _Pair] = {}
+        self._most_pairs = most_pairs
+        self._intervals: deque[Interval] = deque(maxlen=max(history, *self._counts))
+        self._pairs: dict[tuple[str, bytes, bytes], Pair] = {}
         self._devices: dict[str, Ledger] = {}
+        self._present: set[str] = set()
+        """Devices of the last interval."""
         self._seconds = 0.0
         self._time_ms = 0
 
     def add(self, window: Window, seconds: float) -> None:
         """The next interval; ``seconds`` is how long it was."""
         self._forget()
-        interval = _Interval(seconds)
+        interval = Interval(seconds)
         for flow in window.flows:
             if flow.source != _OTHER or flow.destination != _OTHER:
                 self._count(window.devices[flow.device].name, flow, interval.bytes)
+        self._present = {device.name for device in window.devices}
         for device in window.devices:
             self._devices[device.name] = self._devices.get(device.name, Ledger()) + device.ledger
         self._slide(interval)
         self._seconds += seconds
         self._time_ms = window.end_ms
 
-    def _count(self, device: str, flow: Flow, passed: dict[_Pair, tuple[int, int]]) -> None:
+    def _count(self, device: str, flow: Flow, passed: dict[Pair, tuple[int, int]]) -> None:
         forth = flow.source <= flow.destination
         ends = (flow.source, flow.destination) if forth else (flow.destination, flow.source)
         key = (device, *ends)
         pair = self._pairs.get(key)
         if pair is None:
             sums = tuple([0, 0] for _ in self._counts)
-            pair = self._pairs[key] = _Pair(device, ends, sums)
+            pair = self._pairs[key] = Pair(device, ends, sums)
         pair.direction = flow.direction
         if flow.direction in (Direction.OUT, Direction.IN):
             pair.swapped = forth is (flow.direction is Direction.IN)
@@ -132,22 +151,17 @@ class Traffic:
             pair.back += tally
             passed[pair] = before[0], before[1] + flow.size
 
-    def _slide(self, interval: _Interval) -> None:
+    def _slide(self, interval: Interval) -> None:
         for span, count in enumerate(self._counts):
             if len(self._intervals) >= count:
-                for pair, (forth, back) in self._intervals[-count].bytes.items():
-                    pair.sums[span][0] -= forth
-                    pair.sums[span][1] -= back
-            for pair, (forth, back) in interval.bytes.items():
-                pair.sums[span][0] += forth
-                pair.sums[span][1] += back
+                _shift(span, self._intervals[-count], -1)
+            _shift(span, interval, 1)
         self._intervals.append(interval)
 
     def _forget(self) -> None:
         """Once there are too many, a tenth more than that, so that it is not at each interval."""
         if len(self._devices) > MOST_DEVICES:
-            names = {pair.device for interval in self._intervals for pair in interval.bytes}
-            for name in [n for n in self._devices if n not in names and n != OTHER_DEVICES]:
+            for name in self._devices.keys() - self._present - {OTHER_DEVICES}:
                 gone = self._devices.pop(name)
                 self._devices[OTHER_DEVICES] = self._devices.get(OTHER_DEVICES, Ledger()) + gone
         if len(self._pairs) <= self._most_pairs:
@@ -165,23 +179,23 @@ class Traffic:
 
     # -- what is to be seen --------------------------------------------------------------------
 
-    def picture(self, *, sparks: bool = False) -> Picture:
-        """All of it now, with sparklines if wanted."""
+    def picture(self) -> Picture:
+        """All of it now."""
         lengths = [self._last(count) for count in self._counts]
-        drawn = self._drawn() if sparks else {}
         return Picture(
             time_ms=self._time_ms,
             seconds=self._seconds,
             interval_seconds=self._interval_seconds,
             spans=self._spans,
             devices=tuple(sorted(self._devices.items())),
-            rows=tuple(self._row(pair, lengths, drawn) for pair in self._pairs.values()),
+            rows=tuple(self._row(pair, lengths) for pair in self._pairs.values()),
+            history=tuple(self._intervals),
         )
 
     def of(self, window: Window) -> list[tuple[Row, tuple[Tally, Tally]]]:
         """The pairs that the last window has, and what passed in it: as a row's totals."""
         lengths = [self._last(count) for count in self._counts]
-        passed: dict[_Pair, list[Tally]] = {}
+        passed: dict[Pair, list[Tally]] = {}
         for flow in window.flows:
             low, high = sorted((flow.source, flow.destination))
             pair = self._pairs.get((window.devices[flow.device].name, low, high))
@@ -189,8 +203,7 @@ class Traffic:
                 tallies = passed.setdefault(pair, [_NOTHING, _NOTHING])
                 tallies[(flow.source != low) != pair.swapped] += Tally(flow.packets, flow.size)
         return [
-            (self._row(pair, lengths, {}), (tallies[0], tallies[1]))
-            for pair, tallies in passed.items()
+            (self._row(pair, lengths), (tallies[0], tallies[1])) for pair, tallies in passed.items()
         ]
 
     def _last(self, count: int) -> float:
@@ -198,16 +211,7 @@ class Traffic:
         recent = list(self._intervals)[-count:]
         return sum(interval.seconds for interval in recent) or 1.0
 
-    def _drawn(self) -> dict[_Pair, list[float]]:
-        recent = list(self._intervals)[-self._sparks :]
-        drawn: dict[_Pair, list[float]] = {}
-        for place, interval in enumerate(recent, self._sparks - len(recent)):
-            for pair, (forth, back) in interval.bytes.items():
-                values = drawn.setdefault(pair, [0.0] * self._sparks)
-                values[place] = (forth + back) / (interval.seconds or 1.0)
-        return drawn
-
-    def _row(self, pair: _Pair, lengths: Sequence[float], drawn: dict[_Pair, list[float]]) -> Row:
+    def _row(self, pair: Pair, lengths: Sequence[float]) -> Row:
         rates = [
             (forth / length, back / length)
             for (forth, back), length in zip(pair.sums, lengths, strict=True)
@@ -216,9 +220,15 @@ class Traffic:
         if pair.swapped:
             rates = [(back, forth) for forth, back in rates]
             totals, ends = (totals[1], totals[0]), (ends[1], ends[0])
-        spark = tuple(drawn.get(pair, ()))
-        return Row(pair.device, ends, pair.direction, tuple(rates), totals, spark)
+        return Row(pair.device, ends, pair.direction, tuple(rates), totals, pair)
 
 
-def _bytes(pair: _Pair) -> int:
+def _shift(span: int, interval: Interval, sign: int) -> None:
+    for pair, (forth, back) in interval.bytes.items():
+        sums = pair.sums[span]
+        sums[0] += sign * forth
+        sums[1] += sign * back
+
+
+def _bytes(pair: Pair) -> int:
     return pair.forth.bytes + pair.back.bytes
