@@ -195,6 +195,19 @@ def test_keys_and_sizes(tmux: Tmux) -> None:
     left_as_it_was(tmux, before, state)
 
 
+def test_another_size_is_drawn_at_once(tmux: Tmux) -> None:
+    ip("link", "set", "lo", "up")
+    tmux.type("-l", f"{COMMAND} --interval 3600 --device lo")
+    tmux.type("Enter")
+    tmux.shows("no traffic yet")
+    for width, height in ((120, 40), (50, 10), (80, 24)):
+        tmux.resize(width, height)
+        clock = rf"^ wakizashi top .{{{width - 24}}} 0:00:00$"
+        tmux.shows(rf"{clock}\n(.*\n){{{height - 2}}} q quit .*\Z")
+    tmux.type("q")
+    tmux.shows(PROMPT)
+
+
 def left_as_it_was(tmux: Tmux, before: list[str], state: str) -> None:
     """The lines above the command, the cursor, and the mode of the terminal."""
     known = [line for line in before if line]

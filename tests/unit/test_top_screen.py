@@ -244,7 +244,20 @@ def test_dropped_packets_stand_out_and_only_they() -> None:
 
 def test_other_has_a_column_when_there_is_some() -> None:
     assert "other" not in devices(traffic_of(2), 80, 3)[0]
-    assert "other" in devices(traffic_of(2, other=Tally(1, 5)), 80, 3)[0]
+    traffic, folded = Traffic(2.0), Ledger(Tally(9, 900), Tally(9, 900), other=Tally(1, 70))
+    traffic.add(Window("h", 0, 1, 1, (), (DeviceLedger("eth0", b"", folded),), ()), 2.0)
+    heads, numbers = devices(traffic, 80, 3)
+    assert heads.split() == [
+        "device",
+        "counters",
+        "in",
+        "pairs",
+        "other",
+        "non-IP",
+        "dropped",
+        "unexplained",
+    ]
+    assert numbers.split()[1::2] == ["900", "830", "70", "0", "0", "0"]
 
 
 def test_devices_for_which_there_is_no_line_are_summed() -> None:
@@ -442,7 +455,7 @@ def test_a_terminal_is_put_back_after_an_error(ends: tuple[int, int]) -> None:
             raise ZeroDivisionError
     assert termios.tcgetattr(program) == before
     assert [signal.getsignal(n) for n in (signal.SIGWINCH, signal.SIGTSTP)] == handlers
-    said = os.read(user, 4096).decode()
+    said = heard(user, "\x1b[?1049l")
     assert said.startswith("\x1b[?1049h\x1b[?25l")
     assert "\x1b[1;1Hhello\x1b[K" in said
     assert said.endswith("\x1b[?25h\x1b[?1049l")
@@ -464,13 +477,26 @@ def test_a_terminal_that_tells_no_size_has_a_usual_one(ends: tuple[int, int]) ->
     assert Terminal(program, program, colour=True).size == Size(132, 50)
 
 
-def test_another_size_draws_all_anew(ends: tuple[int, int]) -> None:
+def heard(user: int, end: str) -> str:
+    """What came until it ended so."""
+    said = ""
+    while not said.endswith(end):
+        said += os.read(user, 4096).decode()
+    return said
+
+
+@pytest.mark.parametrize(("number", "anew"), [(signal.SIGWINCH, False), (signal.SIGCONT, True)])
+def test_another_size_and_coming_back_draw_all_anew(
+    ends: tuple[int, int], number: signal.Signals, anew: bool
+) -> None:
     user, program = ends
+    lines = [(("hello", Style.PLAIN),)]
     with Terminal(program, program, colour=True) as terminal:
-        terminal.draw([(("hello", Style.PLAIN),)])
-        os.read(user, 4096)
-        signal.raise_signal(signal.SIGWINCH)
+        terminal.draw(lines)
+        heard(user, "hello\x1b[K")
+        signal.raise_signal(number)
         terminal.attend()
-        terminal.draw([(("hello", Style.PLAIN),)])
-        said = os.read(user, 4096).decode()
-        assert "\x1b[2J" in said and said.endswith("hello\x1b[K")
+        terminal.draw(lines)
+        said = heard(user, "hello\x1b[K")
+        assert "\x1b[2J" in said
+        assert ("\x1b[?1049h" in said) == anew

@@ -147,7 +147,8 @@ def test_of_a_window_is_what_passed_in_it_as_the_rows_have_it() -> None:
 def test_beyond_the_most_pairs_the_quiet_ones_are_forgotten_and_their_bytes_are_not() -> None:
     traffic = Traffic(1.0, most_pairs=20)
     peers = [ip_address(f"10.1.0.{n}").packed for n in range(40)]
-    traffic.add(window(*(out(10, peer) for peer in peers), out(9_600, peers[5])), 1.0)
+    flows = [way(5, peer) for peer in peers for way in (out, back)]
+    traffic.add(window(*flows, out(9_600, peers[5])), 1.0)
     assert len(traffic.picture().rows) == 40  # until this was seen
     traffic.add(window(devices=["eth0"]), 1.0)
     picture = traffic.picture()
@@ -156,6 +157,8 @@ def test_beyond_the_most_pairs_the_quiet_ones_are_forgotten_and_their_bytes_are_
     ((_, ledger),) = picture.devices
     kept = sum(tally.bytes for row in picture.rows for tally in row.totals)
     assert ledger.counted.bytes == 10_000 == kept + ledger.other.bytes
+    for interval in picture.history:
+        assert interval.bytes.keys() <= {row.pair for row in picture.rows}
     for _ in range(45):  # what is forgotten leaves the spans, too
         traffic.add(window(devices=["eth0"]), 1.0)
     assert all(row.rates == ((0, 0),) * 3 for row in traffic.picture().rows)

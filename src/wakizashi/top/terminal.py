@@ -75,13 +75,13 @@ class Terminal:
         self._keys, self._screen, self._colour = keys, screen, colour
         self._shown: list[str] = []
         self._bell, self._ring = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._stop = False
+        self._stop = self._back = False
 
     def __enter__(self) -> Self:
         self._saved = termios.tcgetattr(self._keys)
         self._before = [(each, signal.signal(each, self._heard)) for each in _SIGNALS]
         try:
-            self._take()
+            self._take_over()
         except BaseException:
             self.__exit__()
             raise
@@ -94,14 +94,18 @@ class Terminal:
         os.close(self._bell)
         os.close(self._ring)
 
-    def _take(self) -> None:
+    def _take_over(self) -> None:
         mode = termios.tcgetattr(self._keys)
         mode[0] &= ~(termios.IXON | termios.ICRNL)  # Ctrl-S must not hold the capture up
         mode[3] &= ~(termios.ICANON | termios.ECHO)
         mode[6][termios.VMIN], mode[6][termios.VTIME] = 1, 0
         termios.tcsetattr(self._keys, termios.TCSADRAIN, mode)
+        self._write(_ENTER)
+        self._clear()
+
+    def _clear(self) -> None:
         self._shown = []
-        self._write(f"{_ENTER}\x1b[2J")
+        self._write("\x1b[2J")
 
     def give_back(self) -> None:
         """Put all as it was."""
@@ -122,7 +126,12 @@ class Terminal:
             own = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTSTP)  # here it stands, until it is continued
             signal.signal(signal.SIGTSTP, own)
-        self._take()
+            self._back = True
+        if self._back:
+            self._back = False
+            self._take_over()  # whoever had it meanwhile may have left it otherwise
+        else:
+            self._clear()
 
     def read(self) -> bytes:
         """What was typed; nothing at its end."""
@@ -152,7 +161,7 @@ class Terminal:
             data = data[os.write(self._screen, data) :]
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGTSTP:
-            self._stop = True
+        self._stop |= number == signal.SIGTSTP
+        self._back |= number == signal.SIGCONT
         with contextlib.suppress(BlockingIOError):
             os.write(self._ring, b"x")
