@@ -13,6 +13,7 @@ import pytest
 
 from wakizashi.model import DeviceLedger, Direction, Flow, Ledger, Tally, Window
 from wakizashi.top import columns, printing, screen
+from wakizashi.top import terminal as module
 from wakizashi.top.order import Order
 from wakizashi.top.screen import Header, Scene, Size
 from wakizashi.top.terminal import Terminal, changes, rendered
@@ -459,6 +460,29 @@ def test_a_terminal_is_put_back_after_an_error(ends: tuple[int, int]) -> None:
     assert said.startswith("\x1b[?1049h\x1b[?25l")
     assert "\x1b[1;1Hhello\x1b[K" in said
     assert said.endswith("\x1b[?25h\x1b[?1049l")
+
+
+@pytest.mark.parametrize("entered", [True, False])
+def test_a_forced_exit_puts_a_terminal_back_that_was_taken_over(
+    ends: tuple[int, int], monkeypatch: pytest.MonkeyPatch, *, entered: bool
+) -> None:
+    def leave() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(module, "leave_at_once", leave)
+    user, program = ends
+    before = termios.tcgetattr(program)
+    terminal = Terminal(program, program, colour=True)
+    if entered:
+        terminal.__enter__()
+    with pytest.raises(ZeroDivisionError):
+        terminal.leave()
+    assert termios.tcgetattr(program) == before
+    os.write(program, b".")
+    said = heard(user, ".")
+    assert ("\x1b[?1049l" in said) == entered
+    if entered:
+        terminal.__exit__()
 
 
 def test_keys_come_as_they_are_pressed(ends: tuple[int, int]) -> None:

@@ -14,7 +14,7 @@ from typing import TextIO
 from wakizashi import privileges
 from wakizashi.config import DaemonSection
 from wakizashi.errors import ConfigError
-from wakizashi.lifecycle import StopSignal
+from wakizashi.lifecycle import StopSignal, leave_at_once
 from wakizashi.logs import one_line
 from wakizashi.model import Window
 from wakizashi.probe.capture import choose
@@ -25,6 +25,7 @@ from wakizashi.top.capturing import Capture
 from wakizashi.top.names import Names
 from wakizashi.top.order import Order
 from wakizashi.top.screen import Header, Scene
+from wakizashi.top.terminal import Terminal
 from wakizashi.top.text import numeric
 from wakizashi.top.traffic import Picture, Traffic
 from wakizashi.top.view import View, keys, press
@@ -82,14 +83,16 @@ def run(options: Options) -> None:
     else:
         privileges.drop(engine.capabilities)
     header = Header(socket.gethostname(), name)
+    taken = _terminal() if options.form is Form.SCREEN else None
+    force = leave_at_once if taken is None else taken.leave
     with (
-        StopSignal() as stop,
+        StopSignal(force=force) as stop,
         Netlink() as netlink,
         Capture(header.host, options.devices, engine, netlink) as capture,
     ):
         capture.open()
-        if options.form is Form.SCREEN:
-            Screen(options, header, capture).run(stop)
+        if taken is not None:
+            Screen(options, header, capture, taken).run(stop)
         else:
             _print(options, header, capture, stop)
 
@@ -101,6 +104,11 @@ def _user(name: str) -> DaemonSection | None:
         raise ConfigError(
             f"--user: {name!r} is no user of this host; name one, as nobody, or write a uid"
         ) from None
+
+
+def _terminal() -> Terminal:
+    keys, shown = sys.stdin.fileno(), sys.stdout.fileno()
+    return Terminal(keys, shown, colour=terminal.colours(os.environ))
 
 
 def _print(
@@ -155,7 +163,7 @@ class _Notices(logging.Handler):
 class Screen:
     """The live view: what comes in changes the picture or the view, and either is drawn."""
 
-    def __init__(self, options: Options, header: Header, capture: Capture) -> None:
+    def __init__(self, options: Options, header: Header, capture: Capture, taken: Terminal) -> None:
         self._options, self._header, self._capture = options, header, capture
         self._traffic = Traffic(options.interval_seconds)
         self._picture: Picture = self._traffic.picture()
@@ -163,16 +171,13 @@ class Screen:
         self._names, self._order = Names(), Order()
         self._notices = _Notices()
         self._glyphs = terminal.glyphs(os.environ)
-        self._terminal = terminal.Terminal(
-            sys.stdin.fileno(), sys.stdout.fileno(), colour=terminal.colours(os.environ)
-        )
+        self._terminal = taken
 
     def run(self, stop: StopSignal) -> None:
         """Until q, a signal, or the last interval."""
         before, level = logging.root.handlers[:], logging.root.level
         watch = self._capture.watch
         with self._terminal:
-            stop.farewell = self._terminal.give_back
             logging.root.handlers[:] = [self._notices]
             logging.root.setLevel(logging.INFO)  # that a device came or is gone is worth a line
             try:

@@ -10,8 +10,9 @@ import signal
 import termios
 from collections.abc import Mapping, Sequence
 from types import FrameType
-from typing import Self
+from typing import NoReturn, Self
 
+from wakizashi.lifecycle import leave_at_once
 from wakizashi.top.screen import Size
 from wakizashi.top.text import ASCII, UNICODE, Glyphs, Line, Style
 
@@ -74,11 +75,13 @@ class Terminal:
     def __init__(self, keys: int, screen: int, *, colour: bool) -> None:
         self._keys, self._screen, self._colour = keys, screen, colour
         self._shown: list[str] = []
+        self._entered = False
         self._bell, self._ring = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._stop = self._back = False
 
     def __enter__(self) -> Self:
         self._saved = termios.tcgetattr(self._keys)
+        self._entered = True
         self._before = [(each, signal.signal(each, self._heard)) for each in _SIGNALS]
         try:
             self._take_over()
@@ -91,6 +94,7 @@ class Terminal:
         for number, handler in self._before:
             signal.signal(number, handler)
         self.give_back()
+        self._entered = False
         os.close(self._bell)
         os.close(self._ring)
 
@@ -108,10 +112,17 @@ class Terminal:
         self._write("\x1b[2J")
 
     def give_back(self) -> None:
-        """Put all as it was."""
+        """Put all as it was, if it was taken over."""
+        if not self._entered:
+            return
         self._write(_LEAVE)
         # What was typed and not read is not for the shell.
         termios.tcsetattr(self._keys, termios.TCSAFLUSH, self._saved)
+
+    def leave(self) -> NoReturn:
+        """What a second signal does: as of a daemon, but with the terminal as it was."""
+        self.give_back()
+        leave_at_once()
 
     def fileno(self) -> int:
         """Readable when :meth:`attend` has work."""
