@@ -2,12 +2,14 @@
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
@@ -17,6 +19,7 @@ import pytest
 
 from tests.center_servers import until
 from tests.namespaces import device_named, ip, pair
+from tests.programs import interpreter, mounts
 from tests.steady import PEER, Traffic, frame, source
 from wakizashi import privileges
 from wakizashi.model import Tally
@@ -24,8 +27,10 @@ from wakizashi.probe.capture import engine_names, load_engine
 
 pytestmark = [pytest.mark.usefixtures("namespace"), pytest.mark.timeout(120)]
 
-COMMAND = [sys.executable, "-c", "from wakizashi.cli import main; main()", "top"]
+PROGRAM = ["-c", "from wakizashi.cli import main; main()", "top"]
+COMMAND = [sys.executable, *PROGRAM]
 INTERVAL = "0.5"
+USER = 54_321
 NON_IP = b"\xff" * 6 + b"\x02" + bytes(5) + b"\x88\xb5" + bytes(86)
 LOCAL = source(0)
 
@@ -33,11 +38,12 @@ LOCAL = source(0)
 class Top:
     """One that runs and prints JSON."""
 
-    def __init__(self, folder: Path, *flags: str) -> None:
+    def __init__(self, folder: Path, *flags: str, command: Sequence[str] = COMMAND) -> None:
         self.out, self.said = folder / "out", folder / "err"
         with self.out.open("wb") as out, self.said.open("wb") as err:
-            command = [*COMMAND, "--json", "--interval", INTERVAL, *flags]
-            self.process = subprocess.Popen(command, stdout=out, stderr=err)
+            self.process = subprocess.Popen(
+                [*command, "--json", "--interval", INTERVAL, *flags], stdout=out, stderr=err
+            )
 
     @property
     def documents(self) -> list[dict[str, Any]]:
@@ -60,9 +66,9 @@ class Top:
 
 
 @contextmanager
-def running(folder: Path, *flags: str) -> Iterator[Top]:
+def running(folder: Path, *flags: str, command: Sequence[str] = COMMAND) -> Iterator[Top]:
     """It has ended well when the block is left."""
-    top = Top(folder, *flags)
+    top = Top(folder, *flags, command=command)
     try:
         top.more(1)
         yield top
@@ -180,6 +186,25 @@ def test_it_keeps_what_devices_that_come_later_need_and_nothing_else(
         top.more(2)
     assert total(top.documents, "late0", "counted").bytes % len(data) == 0
     assert "'late.*' means no device of this host now" in top.said.read_text()
+
+
+@pytest.mark.parametrize("engine", engine_names())
+def test_it_becomes_another_user_before_it_captures(engine: str, tmp_path: Path) -> None:
+    pair()
+    with tempfile.TemporaryDirectory(prefix="wakizashi-top-") as name:
+        place = Path(name)
+        place.chmod(0o755)  # what pytest makes is its own user's alone
+        start = shlex.join([*interpreter(place), *PROGRAM])
+        steps = f'mount --make-rprivate /\n{mounts(place)}\ncd {place}\nexec {start} "$@"'
+        command = ["unshare", "--mount", "sh", "-ec", steps, "top"]
+        flags = ["--capture", engine, "--device", "eth0", "--user", str(USER)]
+        with running(tmp_path, *flags, command=command) as top:
+            for task in Path(f"/proc/{top.process.pid}/task").iterdir():
+                held = privileges.held(str(task))
+                assert (held.uids, held.gids, held.groups) == ({USER}, {USER}, frozenset())
+                assert held.permitted == privileges.mask(load_engine(engine).capabilities)
+            send("eth0", frame(LOCAL, PEER, 100))
+            top.until(lambda documents: any(each["pairs"] for each in documents), "traffic")
 
 
 def test_it_ends_by_itself_after_so_many_intervals(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -141,11 +142,11 @@ def test_keys_and_sizes(tmux: Tmux) -> None:
     assert tmux.screen[0].startswith(" wakizashi top  ")
     assert tmux.state() != state
     addresses = [f"10.1.0.{number}" for number in range(8)]
-    assert sorted(senders(tmux)) == addresses
+    until(lambda: sorted(senders(tmux)) == addresses, "the pairs")
 
     tmux.type("a")
     tmux.shows(r"by address ")
-    assert senders(tmux) == addresses
+    until(lambda: senders(tmux) == addresses, "pairs by address")
     tmux.type("t")
     tmux.shows(r"by total ")
     tmux.type("1")
@@ -155,14 +156,14 @@ def test_keys_and_sizes(tmux: Tmux) -> None:
     tmux.shows(r"^ filter: _")
     tmux.type("-l", "1.0.5")
     tmux.shows(r"^ sum of 1 of 8 pairs ")
-    assert senders(tmux) == ["10.1.0.5"]
+    until(lambda: senders(tmux) == ["10.1.0.5"], "the pair that matches")
     tmux.type("Enter")
     tmux.shows(r"^ filter: 1.0.5  Esc no filter   q quit")
     tmux.type("Escape")
     tmux.shows(r"^ sum of 8 pairs ")
 
     tmux.type("p")
-    tmux.shows(r"PAUSED  by 2 s ")
+    tmux.shows(r"PAUSED  by 2 s .*\n(.*\n)+ q quit .*p go on")  # the last line that is drawn
     paused = tmux.screen
     tmux.type("a")
     tmux.shows(r"PAUSED  by address ")
@@ -170,7 +171,7 @@ def test_keys_and_sizes(tmux: Tmux) -> None:
     tmux.shows(r" b/s: 2 s ")
     tmux.type("b", "1")
     tmux.shows(r"PAUSED  by 2 s ")
-    assert tmux.screen == paused  # nothing has moved meanwhile
+    until(lambda: tmux.screen == paused, "what was shown before")  # nothing has moved meanwhile
 
     for width, height in ((80, 24), (120, 40), (40, 12), (WIDTH, HEIGHT)):
         tmux.resize(width, height)
@@ -179,7 +180,7 @@ def test_keys_and_sizes(tmux: Tmux) -> None:
         tmux.shows(rf"\A wakizashi top .*\n(.*\n){{{height - 2}}} q quit .* {last}\Z")
         assert (len(senders(tmux)) == 3) == (height == 12)
         assert ("/s " in "\n".join(tmux.screen[4:6])) == (width >= 100)
-    assert tmux.screen == paused
+    until(lambda: tmux.screen == paused, "the same, in the same size")
 
     tmux.type("p")
     clock = paused[0].split()[-1]
@@ -189,7 +190,7 @@ def test_keys_and_sizes(tmux: Tmux) -> None:
     tmux.shows(r"^ q +quit$")
     tmux.type("h")
     tmux.shows(r"^ sum of 8 pairs ")
-    assert len(senders(tmux)) == 8
+    until(lambda: len(senders(tmux)) == 8, "the pairs")
 
     tmux.type("q")
     left_as_it_was(tmux, before, state)
@@ -237,13 +238,14 @@ def test_a_signal_leaves_the_terminal_as_it_was(tmux: Tmux, how: str) -> None:
 def child() -> int:
     """The process that shows it, in this network namespace."""
     mine = os.readlink("/proc/thread-self/ns/net")
-    found = [
-        int(path.name)
-        for path in Path("/proc").iterdir()
-        if path.name.isdecimal()
-        and b"--device\0eth0" in (path / "cmdline").read_bytes()
-        and os.readlink(path / "ns/net") == mine
-    ]
+    found = []
+    for path in Path("/proc").iterdir():
+        if not path.name.isdecimal():
+            continue
+        with suppress(OSError):  # it is gone meanwhile
+            command = (path / "cmdline").read_bytes()
+            if b"--device\0eth0" in command and os.readlink(path / "ns/net") == mine:
+                found.append(int(path.name))
     (only,) = found
     return only
 
