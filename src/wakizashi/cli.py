@@ -152,6 +152,84 @@ def demo(seconds: float | None, backend: str) -> None:
     guard("wakizashi", work)
 
 
+@command.command()
+@click.option(
+    "--device",
+    "devices",
+    multiple=True,
+    metavar="NAME|PATTERN",
+    help="Watch these devices; may be repeated. Without it, all that are up.",
+)
+@click.option("--plain", is_flag=True, help="Lines of text at each interval, for pipes and logs.")
+@click.option("--json", is_flag=True, help="A JSON object a line at each interval.")
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=0.5, max=3600),
+    default=2,
+    show_default=True,
+    metavar="SECONDS",
+    help="How often.",
+)
+@click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N intervals.")
+@click.option(
+    "--capture",
+    default="auto",
+    show_default=True,
+    metavar="ENGINE",
+    help="ebpf, ring or scapy; auto: the first that this host permits.",
+)
+@click.option("--names", is_flag=True, help="Names instead of numbers; asks the resolver.")
+@click.option("--bits", is_flag=True, help="Rates in bits instead of bytes a second.")
+@click.option(
+    "--pairs",
+    type=click.IntRange(min=0),
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="How many pairs --plain shows.",
+)
+@click.option("--user", default="", metavar="USER", help="Become this user once all is set up.")
+def top(
+    devices: tuple[str, ...],
+    plain: bool,
+    json: bool,
+    interval: float,
+    count: int | None,
+    capture: str,
+    names: bool,
+    bits: bool,
+    pairs: int,
+    user: str,
+) -> None:
+    """Who talks to whom on this host now: a live view, without a center.
+
+    Where standard output is no terminal it is as with --plain.
+    """
+    if plain and json:
+        raise click.UsageError("--plain and --json exclude each other")
+
+    def work() -> None:
+        setup_logging(LEVELS.index(logging.WARNING), "wakizashi")
+        from wakizashi.top import run
+
+        terminals = sys.stdin.isatty() and sys.stdout.isatty()
+        run.run(
+            run.Options(
+                devices=devices,
+                capture=capture,
+                interval_seconds=interval,
+                count=count,
+                form=run.form(plain=plain, json=json, terminals=terminals),
+                names=names,
+                bits=bits,
+                pairs=pairs,
+                user=user,
+            )
+        )
+
+    guard("wakizashi", work)
+
+
 def _refuse_listed_secrets(overrides: tuple[str, ...]) -> None:
     from wakizashi.center.config import CenterConfig
     from wakizashi.config import refuse_listed_secrets

@@ -19,7 +19,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-EXTRAS = ("redis", "mongodb", "reflection", "dashboard", "top")
+EXTRAS = ("redis", "mongodb", "reflection", "dashboard")
 PYTHON = "3.11"
 # What touches a library of others; what is left out is about files and arithmetic of our own.
 TESTS = (

@@ -8,10 +8,8 @@ too: whichever the probe talks to, none of that counts as traffic.
 import json
 import random
 import signal
-import socket
 import subprocess
 import sys
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
@@ -24,6 +22,7 @@ import pytest
 
 from tests.center_servers import until
 from tests.namespaces import device_named, ip, pair
+from tests.steady import Traffic
 from wakizashi import wire
 from wakizashi.model import Ledger, Tally, Window
 from wakizashi.probe.capture import engine_names
@@ -33,8 +32,6 @@ from wakizashi.v1 import traffic_pb2_grpc as pb_grpc
 pytestmark = [pytest.mark.usefixtures("namespace"), pytest.mark.timeout(180)]
 
 RELOADS = 30
-SOURCES = 8
-PAUSE_SECONDS = 0.0005
 IN_FLIGHT = 25
 """Packets of a device that comes or goes which its counters and the probe may see differently."""
 
@@ -53,47 +50,6 @@ class Center(pb_grpc.TrafficCenterServicer):
                 start_unix_ms=chunk.start_unix_ms,
                 status=pb.WINDOW_STATUS_STORED,
             )
-
-
-class Traffic:
-    """Frames out of eth0, one source after another, until it is told to end."""
-
-    def __init__(self) -> None:
-        self.packets: Counter[bytes] = Counter()
-        self.bytes: Counter[bytes] = Counter()
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def _run(self) -> None:
-        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as out:
-            out.bind(("eth0", 0))
-            number = 0
-            while not self._end.wait(PAUSE_SECONDS):
-                source = bytes((10, 1, 0, number % SOURCES))
-                frame = self.frame(source, 40 + number % 700)
-                out.send(frame)
-                self.packets[source] += 1
-                self.bytes[source] += len(frame)
-                number += 1
-
-    @staticmethod
-    def frame(source: bytes, payload: int) -> bytes:
-        header = b"\x45\0" + (20 + payload).to_bytes(2) + bytes(4) + b"\x40\x11" + bytes(2)
-        return (
-            b"\x02\0\0\0\0\x03\x02\0\0\0\0\x01\x08\0"
-            + header
-            + source
-            + b"\x0a\2\0\1"
-            + bytes(payload)
-        )
-
-    def __enter__(self) -> "Traffic":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._end.set()
-        self._thread.join()
 
 
 @contextmanager

@@ -109,6 +109,12 @@ def test_a_look_of_the_doctor_is_at_one_daemon() -> None:
     assert users == {"wakizashi.cli"}
 
 
+def test_top_needs_no_center_and_nothing_needs_it_but_the_command_line() -> None:
+    room = "wakizashi.top"
+    assert not [name for name in importers("wakizashi.center") if name.startswith(f"{room}.")]
+    assert {name for name in importers(room) if not name.startswith(room)} == {"wakizashi.cli"}
+
+
 def test_libraries_never_import_a_command_line() -> None:
     for cli in ("wakizashi.cli", "wakizashi.probe.cli", "wakizashi.center.cli"):
         assert all(module.endswith("__main__") for module in importers(cli)), cli
