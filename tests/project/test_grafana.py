@@ -92,6 +92,8 @@ def test_what_a_panel_changes_by_name_is_there(name: str, panel: dict[str, Any])
     names = (asked - set(renamed)) | set(renamed.values())
     if matrix := steps.get("groupingToMatrix"):
         assert {matrix[key] for key in ("columnField", "rowField", "valueField")} <= asked
+        # Grafana gives every column of the matrix the name of the value's field otherwise.
+        assert panel["fieldConfig"]["defaults"]["displayName"] == "${__field.name}"
         names = {rf"{matrix['rowField']}\{matrix['columnField']}"}
     for override in panel["fieldConfig"]["overrides"]:
         matcher, options = override["matcher"]["id"], override["matcher"]["options"]
