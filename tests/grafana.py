@@ -70,6 +70,8 @@ class View:
     """Other than as the dashboard comes; a list where several may be chosen."""
     filters: tuple[tuple[str, str, str], ...] = ()
     """Key, operator, value."""
+    filters_at_where: bool = False
+    """Behind the first WHERE, as Grafana from 12.1 on puts them; those before 10.3 go with the time."""
 
 
 _VARIABLE = re.compile(r"\$\{(\w+)(?::(\w+))?\}")
@@ -131,8 +133,12 @@ def interpolated(query: Query, dashboard: Mapping[str, Any], view: View) -> str:
 
     text = _VARIABLE.sub(value, query.text)
     times = f"time >= {start}ms and time <= {view.end_ms}ms"
+    filters = [condition(*each) for each in view.filters]
+    if view.filters_at_where:
+        text = text.replace("WHERE", f"WHERE {' AND '.join(filters)} AND", 1)
+        filters = []
     macros = {
-        "$timeFilter": " AND ".join([times, *(condition(*each) for each in view.filters)]),
+        "$timeFilter": " AND ".join([times, *filters]),
         "$__range_ms": str(view.end_ms - start),
         "$__interval_ms": str(view.interval_ms),
         "$__interval": interval(view.interval_ms),

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
+from urllib.request import urlopen
 
 import pytest
 
 from tests.center_servers import InfluxServer
-from tests.grafana import ALL, Query, Value, View, dashboards, interpolated, queries
+from tests.grafana import ALL, FOLDER, Query, Value, View, dashboards, interpolated, queries
 from tests.grafana_answers import ANSWERS, Answer, Rows
 from tests.grafana_ground import FIRST, LONG, ground, windows
 from wakizashi.center.aggregate import aggregate
@@ -42,6 +44,9 @@ VIEWS = {
     "a tag": view(tag="env", tagValue=["a/b test"]),
     "all of a tag": view(tag="env", tagValue=[ALL]),
     "an ad-hoc filter": replace(view(), filters=(("env", "=", "prod"),)),
+    "a newer ad-hoc filter": replace(
+        view(), filters=(("env", "=", "prod"),), filters_at_where=True
+    ),
     "not an ad-hoc filter": replace(view(), filters=(("env", "!=", "prod"),)),
 }
 
@@ -161,6 +166,23 @@ def test_the_top_pairs_are_those_of_wakizashi_query(
 
 def _ordered(row: dict[str, str | int]) -> dict[str, str | int]:
     return {name: row[name] for name in ("srcIP", "dstIP", "packets", "size")}
+
+
+def test_a_user_that_may_only_read_can_show_them(influxd_with_users: InfluxServer) -> None:
+    """The one that deploy/grafana/README.md makes, by POST as the data source asks."""
+    readme = (FOLDER / "README.md").read_text()
+    database = f"g{uuid.uuid4().hex}"
+    influxd_with_users.query(f'CREATE DATABASE "{database}"')
+    for statement in re.findall(r"influx -execute [\"'](.*)[\"']\n", readme):
+        influxd_with_users.query(statement.replace("wakizashi", f'"{database}"'))
+    for query in QUERIES:
+        statement = interpolated(query, DASHBOARDS[query.dashboard], view())
+        data = urlencode({"q": statement, "db": database}).encode()
+        url = f"{influxd_with_users.url}/query?u=grafana&p=SECRET"
+        with urlopen(url, data, timeout=10) as answer:
+            assert "error" not in json.load(answer)["results"][0], statement
+    influxd_with_users.query("DROP USER grafana")
+    influxd_with_users.query(f'DROP DATABASE "{database}"')
 
 
 SOURCES = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5"]

@@ -111,6 +111,7 @@ def test_what_a_panel_changes_by_name_is_there(name: str, panel: dict[str, Any])
 @each_query
 def test_a_query_keeps_to_the_chosen_time(query: Query) -> None:
     assert query.text.count("$timeFilter") == 1, "ad-hoc filters come with it: the innermost only"
+    assert query.text.count("WHERE") <= 1, "newer ones put them behind a WHERE"
     if query.text.startswith("SELECT"):
         innermost = query.text.rpartition("FROM")[2]
         assert "$timeFilter" in innermost

@@ -88,6 +88,13 @@ def test_ad_hoc_filters_go_with_the_time() -> None:
     assert condition("env", "!=", "a\\b") == r""""env" != 'a\\b'"""
 
 
+def test_newer_ad_hoc_filters_go_behind_the_first_where() -> None:
+    view = View(0, 1, 1_000, filters=(("a", "=", "b"), ("c", "!=", "d")), filters_at_where=True)
+    put = put_in("FROM (FROM t WHERE $timeFilter) WHERE x", view)
+    first = """"a" = 'b' AND "c" != 'd' AND time >= 0ms and time <= 1ms"""
+    assert put == f"FROM (FROM t WHERE {first}) WHERE x"
+
+
 def test_every_place_of_a_query_is_found() -> None:
     made = dashboard()
     made["panels"] = [{"title": "row"}]
