@@ -81,6 +81,11 @@ def test_no_interval_is_shorter_than_a_window(name: str, panel: dict[str, Any]) 
     assert '"interval": "30s"' in README
 
 
+def test_the_dearest_query_has_no_more_intervals_than_the_readme_says() -> None:
+    (panel,) = (panel for _, panel in SHOWING if panel["title"] == "Top pairs over time")
+    assert f"{panel['maxDataPoints']} intervals at most (`maxDataPoints`)" in README
+
+
 @each_panel
 def test_what_a_panel_changes_by_name_is_there(name: str, panel: dict[str, Any]) -> None:
     """A column that was renamed is called by its new name where a table is sorted or coloured."""
@@ -181,6 +186,8 @@ def test_what_is_provisioned_fits() -> None:
     ]
     assert source["type"] == "influxdb" and source["access"] == "proxy"
     assert source["jsonData"]["version"] == "InfluxQL"
+    chosen = [v["current"]["value"] for _, v in VARIABLES if v["type"] == "datasource"]
+    assert chosen == [source["uid"]] * len(DASHBOARDS), "the first of several would do as well"
     assert source["jsonData"]["timeInterval"] == "30s"
     variables = re.findall(r"\$(WAKIZASHI_\w+)", json.dumps(source))
     for variable in variables:
