@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wakizashi.account import owner
-from wakizashi.config import DaemonSection, paths
 from wakizashi.files import BAD, SENT
 from wakizashi.filesystem import remedy
+from wakizashi.sections import DaemonSection, paths
 
 
 @dataclass(frozen=True, slots=True)

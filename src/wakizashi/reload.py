@@ -14,10 +14,10 @@ from typing import Generic, TypeVar, cast
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from wakizashi.config import Section
 from wakizashi.errors import WakizashiError
 from wakizashi.lifecycle import HangUp
 from wakizashi.notify import Supervisor
+from wakizashi.sections import Section
 
 Model = TypeVar("Model", bound=Section)
 

@@ -17,11 +17,11 @@ from typing import Any
 
 from wakizashi import permitted, privileges
 from wakizashi.account import Account, account, owner
-from wakizashi.config import DaemonSection
 from wakizashi.errors import ConfigError
 from wakizashi.filesystem import remedy
 from wakizashi.lifecycle import ask_child
 from wakizashi.privileges import Capability
+from wakizashi.sections import DaemonSection
 
 _log = logging.getLogger(__name__)
 

@@ -14,9 +14,10 @@ from pydantic import BaseModel
 from tests.fuzz.choices import Choices
 from wakizashi import config as loader
 from wakizashi.center.config import CenterConfig, load_center
-from wakizashi.config import Section, variables
+from wakizashi.config import variables
 from wakizashi.errors import EXIT_CONFIG, ConfigError
 from wakizashi.probe.config import ProbeConfig
+from wakizashi.sections import Section
 
 _MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 _MODELS: tuple[type[Section], ...] = (ProbeConfig, CenterConfig)

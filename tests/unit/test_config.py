@@ -8,8 +8,9 @@ from typing import Annotated
 import pytest
 from pydantic import Field, SecretStr
 
-from wakizashi.config import LogLevel, PasswordSection, Port, Section, Size, load, variables
+from wakizashi.config import load, variables
 from wakizashi.errors import EXIT_CONFIG, ConfigError
+from wakizashi.sections import LogLevel, PasswordSection, Port, Section, Size
 
 
 class Influx(PasswordSection):

@@ -12,10 +12,11 @@ import pytest
 from wakizashi import permitted, privileges, run_as
 from wakizashi.account import Account, account
 from wakizashi.center.config import load_center
-from wakizashi.config import load, paths
+from wakizashi.config import load
 from wakizashi.errors import ConfigError
 from wakizashi.privileges import Capability, Held
 from wakizashi.probe.config import ProbeConfig
+from wakizashi.sections import paths
 
 NOBODY = account("nobody")
 ALL = (1 << 41) - 1

@@ -13,7 +13,11 @@ from wakizashi import exposure
 from wakizashi import tls as pem
 from wakizashi.center.backend import backend_module, backend_names
 from wakizashi.center.tokens import load_tokens
-from wakizashi.config import (
+from wakizashi.config import file_secrets, load
+from wakizashi.model import MAX_WINDOW_RECORDS
+from wakizashi.reload import Takes
+from wakizashi.secret_files import exposed
+from wakizashi.sections import (
     SERVES,
     DaemonSection,
     LogFormat,
@@ -23,13 +27,8 @@ from wakizashi.config import (
     Section,
     Size,
     User,
-    file_secrets,
-    load,
     serves,
 )
-from wakizashi.model import MAX_WINDOW_RECORDS
-from wakizashi.reload import Takes
-from wakizashi.secret_files import exposed
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 

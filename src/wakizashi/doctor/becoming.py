@@ -4,10 +4,10 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from wakizashi.config import DaemonSection
 from wakizashi.doctor.examination import Check
 from wakizashi.doctor.finding import Finding, fault, note, ok
 from wakizashi.run_as import foresee
+from wakizashi.sections import DaemonSection
 
 
 def check(config: DaemonSection, path: Path | None) -> Check:

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from wakizashi.config import DaemonSection, Section, file_secrets
+from wakizashi.config import file_secrets
 from wakizashi.doctor.finding import Finding, note, ok
 from wakizashi.secret_files import exposed
+from wakizashi.sections import DaemonSection, Section
 
 _KEYS = frozenset({"passwordFile", "tokenFile", "tokensFile", "key"})
 

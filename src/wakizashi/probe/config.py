@@ -12,11 +12,11 @@ from pydantic import Field, field_validator, model_validator
 
 from wakizashi import exposure, wire
 from wakizashi import tls as pem
-from wakizashi.config import DaemonSection, LogFormat, LogLevel, Port, Section, Size, User
 from wakizashi.pattern import Pattern
 from wakizashi.probe.capture import engine_names
 from wakizashi.reload import Takes
 from wakizashi.secret_files import exposed, read_token
+from wakizashi.sections import DaemonSection, LogFormat, LogLevel, Port, Section, Size, User
 
 MAX_FLOWS = 1_000_000
 

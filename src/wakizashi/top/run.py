@@ -12,7 +12,6 @@ from functools import partial
 from typing import TextIO
 
 from wakizashi import privileges
-from wakizashi.config import DaemonSection
 from wakizashi.errors import ConfigError
 from wakizashi.lifecycle import StopSignal, leave_at_once
 from wakizashi.logs import one_line
@@ -20,6 +19,7 @@ from wakizashi.model import Window
 from wakizashi.probe.capture import choose
 from wakizashi.probe.devices import Netlink
 from wakizashi.run_as import assume
+from wakizashi.sections import DaemonSection
 from wakizashi.top import capturing, printing, screen, terminal
 from wakizashi.top.capturing import Capture
 from wakizashi.top.names import Names

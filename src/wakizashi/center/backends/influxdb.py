@@ -31,9 +31,9 @@ from wakizashi.center.influx.diagnosis import look
 from wakizashi.center.influx.lines import encode_lines
 from wakizashi.center.influx.series import ask
 from wakizashi.center.isolate import halves, points
-from wakizashi.config import PasswordSection
 from wakizashi.errors import Retryable, WakizashiError
 from wakizashi.model import LATER_FIELDS, TALLIES, Ledger, LedgerRecord, StoredWindow, Tally
+from wakizashi.sections import PasswordSection
 
 if TYPE_CHECKING:
     from wakizashi.center.config import BackendConfig

@@ -26,9 +26,9 @@ from wakizashi.center.redis.hashes import (
 )
 from wakizashi.center.redis.nodes import Nodes, Request
 from wakizashi.center.redis.url import DEFAULT_PORT, Address, Place
-from wakizashi.config import PasswordSection
 from wakizashi.errors import ConfigError, Permanent, Retryable, WakizashiError
 from wakizashi.model import LedgerRecord, StoredWindow
+from wakizashi.sections import PasswordSection
 
 if TYPE_CHECKING:
     from wakizashi.center.config import BackendConfig

@@ -43,9 +43,9 @@ from wakizashi.center.sqlite import diagnosis, reading
 from wakizashi.center.sqlite.lock import Lock
 from wakizashi.center.sqlite.retention import Retention
 from wakizashi.center.sqlite.tables import LAYOUT, Tables
-from wakizashi.config import Section, Size
 from wakizashi.errors import Permanent, Retryable, WakizashiError
 from wakizashi.model import LedgerRecord, StoredWindow
+from wakizashi.sections import Section, Size
 from wakizashi.telemetry import Throttle
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from urllib.parse import unquote
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from wakizashi.config import PasswordSection
+from wakizashi.sections import PasswordSection
 
 FOR_EVER_SECONDS = 2**31 - 1
 """The longest that a TTL index can have, 68 years; an index with it changes like any other."""
