@@ -1,4 +1,4 @@
-"""Certificates and keys in PEM files: read, checked, and read again when they change.
+"""Certificates and keys in PEM files: read, and checked.
 
 They are checked with the standard library alone. A pair of certificate and key
 makes a handshake with itself, in memory: whatever a peer would find wrong with
@@ -6,11 +6,10 @@ it comes out, and what the certificate says of itself too. What is read is what
 is checked is what is used: a file that changes in between makes no difference.
 """
 
-import math
 import os
 import ssl
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -22,10 +21,9 @@ from wakizashi.secret_files import read_bytes
 WARN_DAYS = 14
 """A certificate that ends within these is told of."""
 
-RETRY_SECONDS = 10.0
-"""After which files that could not be used are read again, though they look the same."""
+DAY = 86_400
+"""Seconds."""
 
-_DAY = 86_400
 _NO_CHECK_TIME = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME of OpenSSL: of a certificate that has expired we want to know when."""
 
@@ -73,7 +71,7 @@ class Certificate:
             return f"is not valid before {_date(self.not_before)}; is this host's clock right?"
         if now >= self.not_after:
             return f"expired on {_date(self.not_after)}; put a new one in its place"
-        days = (self.not_after - now) / _DAY
+        days = (self.not_after - now) / DAY
         if days < WARN_DAYS:
             return f"expires in {days:.0f} days, on {_date(self.not_after)}; renew it"
         return None
@@ -184,17 +182,6 @@ def check(*loads: Callable[[], object]) -> None:
         raise ValueError("; ".join(faults))
 
 
-Named = Sequence[tuple[str, Certificate]]
-"""Certificates behind the configuration key and the file of each."""
-
-
-def expiring(certificates: Named, now: float) -> Iterator[str]:
-    """A warning for each that is not valid now, or will not be for long."""
-    for what, certificate in certificates:
-        if trouble := certificate.trouble(now):
-            yield f"{what}: the certificate {certificate.subject} {trouble}"
-
-
 def system_roots(paths: tuple[str, ...] = _SYSTEM_ROOTS) -> Path:
     """Where this host keeps the certificates of the authorities it trusts.
 
@@ -209,75 +196,6 @@ def system_roots(paths: tuple[str, ...] = _SYSTEM_ROOTS) -> Path:
         "ca: is not set, and this host has no certificates of authorities; "
         "set tls.ca, or install the package ca-certificates"
     )
-
-
-class Watch:
-    """Whether files are to be read (again). Threads may not share it.
-
-    Args:
-        clock: monotonic seconds.
-    """
-
-    def __init__(self, *paths: Path | None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._paths = [path for path in paths if path is not None]
-        self._clock = clock
-        self._seen: list[tuple[int, int, int] | None] = []
-        self._again = math.inf
-
-    def changed(self) -> bool:
-        """Whether any is another than at the last call; true at the first."""
-        now = [_stamp(path) for path in self._paths]
-        if now == self._seen and self._clock() < self._again:
-            return False
-        self._seen, self._again = now, math.inf
-        return True
-
-    def unusable(self) -> None:
-        """What was read is no good: they count as changed in a while, and when they change.
-
-        A directory in the way that could not be searched leaves no trace on the file.
-        """
-        self._again = self._clock() + RETRY_SECONDS
-
-
-class ExpiryTeller:
-    """Says once a day of certificates that they are not valid, or will not be for long.
-
-    Args:
-        certificates: those of the start, which tells of them itself.
-        tell: hears it.
-        clock: seconds since 1970.
-    """
-
-    def __init__(
-        self,
-        certificates: Named,
-        tell: Callable[[str], None],
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._tell, self._clock = tell, clock
-        self._seen: Named = certificates
-        self._day = self._today()
-
-    def look(self, certificates: Named) -> None:
-        """Tell, if that is for the first time today, or they are others than before."""
-        day = self._today()
-        if day != self._day or certificates != self._seen:
-            self._day, self._seen = day, certificates
-            for line in expiring(certificates, self._clock()):
-                self._tell(line)
-
-    def _today(self) -> int:
-        return int(self._clock() // _DAY)
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    # The time of the inode: a new mode or owner may make a file readable that was not.
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_ctime_ns
 
 
 def _read(path: Path, key: str) -> bytes:

@@ -16,6 +16,7 @@ from wakizashi.center.tokens import load_tokens
 from wakizashi.config import file_secrets, load
 from wakizashi.model import MAX_WINDOW_RECORDS
 from wakizashi.reload import Takes
+from wakizashi.renewal import Named, expiring
 from wakizashi.secret_files import exposed
 from wakizashi.sections import (
     SERVES,
@@ -114,7 +115,7 @@ class Tls(Section):
         """
         return pem.load_authorities(self.clientCA, "clientCA") if self.clientCA else None
 
-    def certificates(self, pair: pem.Pair, authorities: pem.Authorities | None) -> pem.Named:
+    def certificates(self, pair: pem.Pair, authorities: pem.Authorities | None) -> Named:
         """Those whose end is of interest."""
         known = authorities.certificates if authorities else ()
         return [
@@ -189,7 +190,7 @@ class CenterConfig(DaemonSection):
                 loaded = self.tls.load_pair(), self.tls.load_authorities()
             except ValueError:  # another has come since they were checked; who uses it tells
                 return
-            yield from pem.expiring(self.tls.certificates(*loaded), time.time())
+            yield from expiring(self.tls.certificates(*loaded), time.time())
 
     def _password_files(self) -> list[tuple[str, Path | None]]:
         sections = {key: getattr(self.backendConfig, key) for key in _sections()}

@@ -12,8 +12,9 @@ import grpc
 
 from wakizashi.center.config import Tls
 from wakizashi.errors import ConfigError
+from wakizashi.renewal import ExpiryTeller, FileWatch
 from wakizashi.telemetry import Throttle
-from wakizashi.tls import Authorities, ExpiryTeller, Pair, Watch
+from wakizashi.tls import Authorities, Pair
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ class ServerCredentials:
         self._tls = tls
         self._throttle = Throttle(_log)
         self._lock = threading.Lock()
-        self._watch = Watch(tls.cert, tls.key, tls.clientCA)
+        self._watch = FileWatch(tls.cert, tls.key, tls.clientCA)
         self._watch.changed()
         try:
             self._loaded = self._load()

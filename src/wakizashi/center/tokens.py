@@ -24,9 +24,9 @@ import yaml
 from wakizashi import yaml_text
 from wakizashi.errors import ConfigError
 from wakizashi.pattern import Pattern
+from wakizashi.renewal import FileWatch
 from wakizashi.secret_files import read_bytes, token_fault
 from wakizashi.telemetry import Throttle
-from wakizashi.tls import Watch
 
 _log = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ class TokensFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._throttle = Throttle(_log)
-        self._watch = Watch(path)
+        self._watch = FileWatch(path)
         self._watch.changed()
         self._reading = asyncio.Lock()
         try:

@@ -20,9 +20,10 @@ from wakizashi.errors import ConfigError
 from wakizashi.probe.addresses import Address, Center
 from wakizashi.probe.capture import Endpoint
 from wakizashi.probe.config import ProbeConfig, Tls
+from wakizashi.renewal import ExpiryTeller, FileWatch, Named
 from wakizashi.secret_files import read_token
 from wakizashi.telemetry import Throttle
-from wakizashi.tls import Authorities, Certificate, ExpiryTeller, Named, Pair, Watch
+from wakizashi.tls import Authorities, Certificate, Pair
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class Credentials:
         self.server_name = server_name
         self._throttle = Throttle(_log)
         files = (tls.ca, tls.cert, tls.key) if tls else ()
-        self._watch = Watch(*files, token_file)
+        self._watch = FileWatch(*files, token_file)
         self._watch.changed()
         try:
             self._loaded = self._load()

@@ -15,6 +15,7 @@ from wakizashi import tls as pem
 from wakizashi.pattern import Pattern
 from wakizashi.probe.capture import engine_names
 from wakizashi.reload import Takes
+from wakizashi.renewal import Named, expiring
 from wakizashi.secret_files import exposed, read_token
 from wakizashi.sections import DaemonSection, LogFormat, LogLevel, Port, Section, Size, User
 
@@ -61,7 +62,7 @@ class Tls(Section):
             return None
         return pem.load_pair(self.cert, self.key, pem.Role.CLIENT)
 
-    def certificates(self, authorities: pem.Authorities, pair: pem.Pair | None) -> pem.Named:
+    def certificates(self, authorities: pem.Authorities, pair: pem.Pair | None) -> Named:
         """Those whose end is of interest: of the system's authorities there are always some."""
         own = [(f"tls.cert: {self.cert}", pair.certificate)] if pair else []
         return own + [(f"tls.ca: {self.ca}", each) for each in authorities.certificates if self.ca]
@@ -175,7 +176,7 @@ class ProbeConfig(DaemonSection):
                 loaded = self.tls.load_authorities(), self.tls.load_pair()
             except ValueError:  # another has come since they were checked; who uses it tells
                 return
-            yield from pem.expiring(self.tls.certificates(*loaded), time.time())
+            yield from expiring(self.tls.certificates(*loaded), time.time())
 
     def server_name(self) -> str:
         """What the center's certificate must name."""
