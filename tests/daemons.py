@@ -96,6 +96,15 @@ def running(module: str, folder: Path, **keys: Any) -> Iterator[subprocess.Popen
     assert "Traceback" not in log.read_text()
 
 
+def is_ready(port: int) -> bool:
+    """Whether it takes work: of a probe, whether packets are counted."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
 def scrape(port: int) -> str:
     """Its metrics; nothing if it does not answer."""
     try:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.center_servers import free_port, until
-from tests.daemons import Link, need_root, running, scrape, veth
+from tests.daemons import Link, is_ready, need_root, running, scrape, veth
 from wakizashi.model import TALLIES
 
 
@@ -85,7 +85,7 @@ def test_every_byte_is_stored_though_windows_were_merged(tmp_path: Path, link: L
     probe = keys(tmp_path, link, port, limit=1500)
     health = probe["healthPort"]
     with running("probe", tmp_path, **probe):
-        until(lambda: metrics(health).get("windows_closed_total", 0) > 0, "the probe to capture")
+        until(lambda: is_ready(health), "the probe to capture")
 
         def merged() -> bool:
             link.send(5)
@@ -128,7 +128,7 @@ def test_what_nobody_takes_is_stored_as_lost(tmp_path: Path, link: Link) -> None
     port = free_port()
     probe = keys(tmp_path, link, port, limit=10)
     with running("probe", tmp_path, **probe):
-        until(lambda: "windows_closed_total" in metrics(probe["healthPort"]), "the probe to start")
+        until(lambda: is_ready(probe["healthPort"]), "the probe to capture")
         link.send(9)
     passed = link.passed
     assert passed == (9, 9 * 142)

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.center_servers import free_port, until
 from tests.certificates import Authority
-from tests.daemons import Link, need_root, running, scrape, veth
+from tests.daemons import Link, is_ready, need_root, running, scrape, veth
 from tests.metric_tables import documented, exposed, value
 from tests.prometheus import promtool
 from wakizashi.model import OUTCOMES
@@ -74,7 +74,7 @@ def test_metrics_of_running_daemons(tmp_path: Path, link: Link) -> None:
     port = free_port()
     center, probe = center_keys(tmp_path, port), probe_keys(tmp_path, link, port)
     with running("center", tmp_path, **center), running("probe", tmp_path, **probe):
-        until(lambda: "capturing lo" in (tmp_path / "probe.log").read_text(), "the probe captures")
+        until(lambda: is_ready(probe["healthPort"]), "the probe captures")
         link.send(FRAMES)
 
         def all_there() -> bool:
