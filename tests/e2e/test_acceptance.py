@@ -17,6 +17,9 @@ from wakizashi.probe.capture import engine_names
 IN_FLIGHT_PACKETS = 500
 """At the edge of a window while files are being fetched, by a probe that waits for a processor."""
 
+LAST_PACKETS = 8
+"""Of the probe's own, on their way while it ends: a delivery may begin just then."""
+
 FILES = {"small.bin": 12_345, "large.bin": 3_000_000}
 
 pytestmark = pytest.mark.timeout(180)
@@ -82,9 +85,10 @@ def check(ground: Lab) -> None:
     ledger = ground.influx(f"SELECT {select} FROM traffic_ledger GROUP BY device")
     assert {row["device"] for row in ledger} == {"web0", "web1"}
     for row in ledger:
-        for unit in ("bytes", "packets"):
+        edge = LAST_PACKETS if row["device"] == "web1" else 0
+        for unit, size in (("packets", 1), ("bytes", 1514)):
             fate = sum(row[f"{field}_{unit}"] for field in fields[1:])
-            assert row[f"device_{unit}"] == fate, row
+            assert abs(row[f"device_{unit}"] - fate) <= edge * size, row
         pairs, own, arp = recorded[row["device"]]
         assert row["counted_bytes"] == sum(pairs.values())
         # The last window is delivered when capture is over, so the wire has more of its own.
@@ -95,7 +99,7 @@ def check(ground: Lab) -> None:
 
 
 def quiet_stop(ground: Lab, probe: Process) -> None:
-    """Stop the probe while it has nothing to deliver, so that the last edge is quiet, too."""
+    """Stop the probe while it has nothing to deliver, so that the last edge is quiet as a rule."""
     wait_for("a delivery", lambda: list((ground.folder / "dump" / "sent").glob("*.window")))
     seen = (-1, 0.0)
 
