@@ -28,6 +28,8 @@ pytestmark = pytest.mark.timeout(180)
 
 WINDOWS = 7
 """In which there is traffic of one sort."""
+LENGTH_MS = 2_000
+"""Of a window."""
 TUNNEL = """
 import fcntl, os, selectors, socket, struct, sys
 device = os.open("/dev/net/tun", os.O_RDWR)
@@ -127,7 +129,7 @@ class Hosts:
             "centerAddr": "10.78.2.2:10080",
             "dumpDir": str(self.folder / f"dump-{name}"),
             "networkDevs": ["d0", "ipip1", "vx0", "br0", "p0", "u0"],
-            "capInterval": 1,
+            "capInterval": LENGTH_MS // 1_000,
         }
         process = self.start(name, getattr(self, name), "wakizashi.probe", config)
         process.wait_for(f"{name}: engine")
@@ -187,8 +189,9 @@ def test_two_hosts_with_tunnels_and_a_bridge(hosts: Hosts) -> None:
         """Traffic of one sort in each window; the audit of that time."""
         since = now()
         for _ in range(WINDOWS):
-            # Not at the end of a window: the devices are not cut at the same moment.
-            wait_for("the next window to have begun", lambda: now() % 1_000 < 200)
+            # In the midst of a window: devices are not cut at the same moment, nor a device's
+            # counters and the tap, and a burst may pass between. What is stored has been cut.
+            wait_for("a new window", lambda: last() + LENGTH_MS * 65 // 100 > now() > last())
             traffic(hosts.dice.randrange(20, 2_000))
             sent = now()
             wait_for("the next windows", lambda sent=sent: last() > sent)  # type: ignore[misc]
