@@ -145,7 +145,7 @@ def demo(seconds: float | None, backend: str) -> None:
 
     def work() -> None:
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-        from wakizashi.demo import run
+        from wakizashi.demo.run import run
 
         run(seconds, backend)
 

@@ -1,23 +1,20 @@
-"""``wakizashi demo``: the whole pipeline on this machine, with something to see.
+"""``wakizashi demo``: center, probe, traffic and dashboard, started and judged.
 
 A center with SQLite in a folder of its own, a probe on all devices that are up,
-and a little real HTTP between two local addresses. At the end it recounts, from
-the window files the probe kept, what the probe counted, and compares it with
-what the center stored.
+a little real HTTP between local addresses. At the end it recounts, from the
+window files the probe kept, what the probe counted, and compares it with what
+the center stored.
 """
 
 import contextlib
 import http.client
-import http.server
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,12 +23,12 @@ from typing import NoReturn
 import click
 
 from wakizashi import wire
+from wakizashi.demo import traffic
 from wakizashi.errors import WakizashiError
 from wakizashi.files import WindowDirectory
 from wakizashi.lifecycle import STOP_SIGNALS, StopSignal
 from wakizashi.query import Row, query, table
 
-SERVER, CLIENT = "127.0.0.2", "127.0.0.3"
 REFRESH_SECONDS = 2.0
 TOP = 8
 STOP_SECONDS = 20.0
@@ -62,7 +59,7 @@ def run(seconds: float | None, backend: str) -> None:
         click.echo(f"demo: center, probe and some HTTP traffic on this machine, in {folder}")
         with _program("center", center_file, folder) as center:
             _wait(lambda: _answers(ports[1]), center, stop, "the center to be ready")
-            with _program("probe", probe_file, folder) as probe, _traffic():
+            with _program("probe", probe_file, folder) as probe, traffic.running():
                 _wait(lambda: b": engine " in probe.log(), probe, stop, "the probe to capture")
                 started = time.monotonic()
                 while seconds is None or time.monotonic() - started < seconds:
@@ -180,54 +177,10 @@ def _probe(folder: Path, ports: list[int]) -> dict[str, object]:
     return {
         "centerAddr": f"127.0.0.1:{ports[0]}",
         "name": "demo",
-        "capInterval": 2,
+        "capInterval": 1,
         "autoClear": False,
         "dumpDir": str(folder / "dump"),
     }
-
-
-@contextlib.contextmanager
-def _traffic() -> Iterator[None]:
-    """An HTTP server on one local address, a client on another, a request now and then."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = bytes(random.randint(1_000, 200_000))
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """The demo shows the traffic itself."""
-
-    server = http.server.ThreadingHTTPServer((SERVER, 0), Handler)
-    done = threading.Event()
-
-    def ask() -> None:
-        while not done.wait(random.uniform(0.05, 0.3)):
-            connection = http.client.HTTPConnection(
-                SERVER, server.server_port, timeout=5, source_address=(CLIENT, 0)
-            )
-            with contextlib.suppress(OSError):
-                connection.request("GET", "/")
-                connection.getresponse().read()
-            connection.close()
-
-    threads = [
-        threading.Thread(target=server.serve_forever, daemon=True),
-        threading.Thread(target=ask, daemon=True),
-    ]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        threads[1].join()
-        server.shutdown()
-        threads[0].join()
-        server.server_close()
 
 
 def _talkers(center_file: Path) -> list[Row]:
