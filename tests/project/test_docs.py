@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
@@ -51,6 +52,26 @@ def test_every_key_says_when_a_change_of_it_takes_effect_and_so_does_the_page(
         assert takes is not None, f"{key}: put a Takes into its annotation"
         said.setdefault(key.partition(".")[0], set()).add(takes.value)
     assert {key: {text} for key, text in told.items()} == said
+
+
+def rows(heading: str) -> dict[str, str]:
+    """The keys of one of the README's tables of configuration, with what it says of their defaults."""
+    part = README.partition(f"\n### {heading}\n")[2].partition("\n## ")[0].partition("\n### ")[0]
+    return dict(re.findall(r"^\| `([\w.]+)` \| ([^|]*?) ?\|", part, re.MULTILINE))
+
+
+@pytest.mark.parametrize(("heading", "model"), [("Probe", ProbeConfig), ("Center", CenterConfig)])
+def test_the_documented_defaults_are_those_of_the_code(
+    heading: str, model: type[ProbeConfig] | type[CenterConfig]
+) -> None:
+    def loaded(*overrides: str) -> dict[str, Any]:
+        config = load(model, None, overrides=overrides, environment={})
+        return config.model_dump()
+
+    values = {key: cell.strip("`") for key, cell in rows(heading).items() if cell.startswith("`")}
+    assert len(values) >= 9
+    for key, value in values.items():
+        assert loaded(f"{key}={value}") == loaded(), key
 
 
 def test_every_documented_key_exists() -> None:
