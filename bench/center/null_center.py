@@ -7,6 +7,7 @@ With ``lines`` it makes the lines that InfluxDB would get, and throws them away.
 import asyncio
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from bench.center.results import LINES
 from wakizashi.center.app import run
@@ -30,7 +31,9 @@ class Null(Backend):
         if self._table is not None:
             encode_lines(windows, self._table).encode()
 
-    def traffic(self, since_ms: int, until_ms: int, by: Sequence[str] = ()) -> Iterator[Row]:
+    def traffic(
+        self, since_ms: int, until_ms: int, by: Sequence[str] = (), **more: Any
+    ) -> Iterator[Row]:
         """Nothing."""
         return iter(())
 

@@ -153,6 +153,35 @@ class LedgerRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class LedgerSum:
+    """All stored ledgers of one device of one probe in a span of time.
+
+    What the span holds nothing of, though the numbers say it was, is missing:
+    ``number - first_number + 1 - windows`` windows, while the probe is not started anew
+    with its numbers.
+    """
+
+    probe: str
+    device: str
+    windows: int
+    """Sum of :attr:`LedgerRecord.windows`."""
+    first_ms: int
+    """Start of the first window; milliseconds of Unix time, as the next two."""
+    last_ms: int
+    """Start of the last window."""
+    end_ms: int
+    """End of the last window."""
+    number: int
+    """Number of the last window."""
+    first_number: int
+    """Lowest number that the first window covers: its own, unless it was merged."""
+    longest_ms: int
+    """Length of the longest window, in milliseconds."""
+    ledger: Ledger
+    """The sums; exact."""
+
+
+@dataclass(frozen=True, slots=True)
 class StoredWindow:
     """A window as a backend stores it: aggregated, addresses as text.
 

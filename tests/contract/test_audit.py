@@ -7,13 +7,11 @@ import pytest
 
 from tests.audit_data import START as BEGIN
 from tests.audit_data import STEP, A, B, C, balanced, record, window
-from tests.contract.test_backends import Settings, backend, opened, place
+from tests.center_backends import Settings, opened
 from wakizashi.audit import reading
 from wakizashi.audit.report import document
 from wakizashi.center.backend import Backend
 from wakizashi.model import StoredWindow, Tally
-
-__all__ = ["backend", "place"]  # fixtures
 
 NOW = BEGIN + 8 * STEP
 

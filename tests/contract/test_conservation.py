@@ -11,11 +11,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.center_backends import SETTINGS, Settings, expected, ledgers, opened, rows
 from tests.center_windows import ip, window
-from tests.contract.test_backends import SETTINGS, Settings, expected, ledgers, opened, rows
 from tests.unit.test_store import Clock, files, submit, until
 from tests.unit.test_store import opened as opened_store
 from wakizashi import wire
@@ -79,8 +80,10 @@ class Faulty(Backend):
         kept = self.random.choice([stored.ledgers, ()])
         return _without_bad(replace(stored, records=records, ledgers=kept))
 
-    def traffic(self, since_ms: int, until_ms: int, by: Sequence[str] = ()) -> Iterator[Row]:
-        return self.inner.traffic(since_ms, until_ms, by)
+    def traffic(
+        self, since_ms: int, until_ms: int, by: Sequence[str] = (), **more: Any
+    ) -> Iterator[Row]:
+        return self.inner.traffic(since_ms, until_ms, by, **more)
 
     def ledgers(self, since_ms: int, until_ms: int) -> Iterator[LedgerRecord]:
         return self.inner.ledgers(since_ms, until_ms)

@@ -20,10 +20,10 @@ from typing import Any
 
 import pytest
 
+from tests.center_backends import Settings, opened, rows
 from tests.center_servers import InfluxServer, free_port, until
 from tests.center_windows import window
 from tests.certificates import Authority
-from tests.contract.test_backends import Settings, backend, opened, place, rows
 from tests.mongo_servers import MongoServer
 from tests.namespaces import ip, pair
 from tests.redis_servers import RedisServer
@@ -32,8 +32,6 @@ from wakizashi.center.backend import Backend, Remark
 from wakizashi.doctor import capturing, directory, offloads, storing
 from wakizashi.doctor.finding import Finding, Verdict
 from wakizashi.probe.config import ProbeConfig
-
-__all__ = ["backend", "place"]  # fixtures
 
 PROGRAM = str(Path(sys.executable).with_name("wakizashi"))
 FAULT, NOTE, OK = Verdict.FAULT, Verdict.NOTE, Verdict.OK

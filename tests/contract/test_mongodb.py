@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
+from tests.center_backends import END, Settings, expected, opened, rows
 from tests.center_servers import free_port, until
 from tests.center_windows import START, ip, window
-from tests.contract.test_backends import END, Settings, expected, opened, rows
 from tests.fault.test_center import Center, statuses
 from tests.mongo_servers import PASSWORD, USER, MongoServer
 from wakizashi.center.aggregate import aggregate

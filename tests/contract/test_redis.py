@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 from redis.crc import key_slot
 
+from tests.center_backends import FOREVER, expected, ledgers, opened
 from tests.center_servers import free_port, until
 from tests.center_windows import START, ip, window
-from tests.contract.test_backends import FOREVER, expected, ledgers, opened
 from tests.fault.test_center import Center, center, statuses
 from tests.redis_servers import RedisServer, program
 from wakizashi.center.aggregate import aggregate

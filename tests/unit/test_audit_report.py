@@ -178,7 +178,9 @@ class Memory(Backend):
     def write(self, windows: Sequence[StoredWindow]) -> None:
         raise NotImplementedError
 
-    def traffic(self, since_ms: int, until_ms: int, by: Sequence[str] = ()) -> Iterator[Row]:
+    def traffic(
+        self, since_ms: int, until_ms: int, by: Sequence[str] = (), **more: Any
+    ) -> Iterator[Row]:
         content = self.contents[0]
         if not by and len(self.contents) > 1:  # the last of a reading
             self.contents.pop(0)

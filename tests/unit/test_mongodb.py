@@ -12,7 +12,8 @@ from pymongo.errors import AutoReconnect, BulkWriteError, PyMongoError
 
 from tests.center_windows import START, window
 from wakizashi.center.aggregate import aggregate
-from wakizashi.center.backends.mongodb import Mongo, _sums
+from wakizashi.center.backends.mongodb import Mongo
+from wakizashi.center.mongo import reading
 from wakizashi.center.mongo.config import FOR_EVER_SECONDS, Config
 from wakizashi.errors import Permanent, Retryable
 
@@ -258,7 +259,7 @@ def test_after_a_trouble_the_server_is_looked_at_anew() -> None:
 
 
 def sums_of(collection: Collection) -> list[dict[str, Any]]:
-    return [dict(row) for row in _sums(collection, {}, ["probe"])]  # type: ignore[arg-type]
+    return [dict(row) for row in reading.sums(collection, {}, ["probe"])]
 
 
 def test_sums_of_the_server_are_taken_where_they_are_exact() -> None:

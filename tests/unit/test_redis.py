@@ -176,8 +176,8 @@ def test_what_is_encoded_is_decoded(
         if command[0] == "HSET"
     }
     assert hashes[KEYS.ledger("p", START)][b" tags"] == b'{"env": "prod"}'
-    assert tuple(decode_ledgers("p", START, hashes[KEYS.ledger("p", START)])) == ledgers
-    found = tuple(decode_traffic("p", START, hashes.get(KEYS.window("p", START), {})))
+    assert tuple(decode_ledgers("p", START, hashes[KEYS.ledger("p", START)].items())) == ledgers
+    found = tuple(decode_traffic("p", START, hashes.get(KEYS.window("p", START), {}).items()))
     assert found == made
 
 
@@ -186,14 +186,14 @@ def test_what_is_encoded_is_decoded(
 )
 def test_a_field_that_is_none_of_ours(field: bytes, value: bytes) -> None:
     with pytest.raises(ValueError):
-        list(decode_traffic("p", START, {field: value}))
+        list(decode_traffic("p", START, [(field, value)]))
     with pytest.raises(ValueError):
-        list(decode_ledgers("p", START, {field: value}))
+        list(decode_ledgers("p", START, [(field, value)]))
 
 
 def test_a_ledger_from_before_losses_and_merged_windows_comes_back() -> None:
     old = {b"eth0": b"7 30000 9 900 8 800 1 100 0 0 0 0 2 20"}
-    (record,) = decode_ledgers("vm-1", START, old)
+    (record,) = decode_ledgers("vm-1", START, old.items())
     assert (record.number, record.duration, record.windows) == (7, 30_000, 1)
     assert (record.ledger.other, record.ledger.lost) == (Tally(2, 20), Tally())
 
@@ -201,4 +201,4 @@ def test_a_ledger_from_before_losses_and_merged_windows_comes_back() -> None:
 @pytest.mark.parametrize("numbers", [13, 15, 16, 18])
 def test_a_ledger_of_another_length_is_none(numbers: int) -> None:
     with pytest.raises(ValueError):
-        list(decode_ledgers("vm-1", START, {b"eth0": b" ".join([b"1"] * numbers)}))
+        list(decode_ledgers("vm-1", START, [(b"eth0", b" ".join([b"1"] * numbers))]))

@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,7 +50,9 @@ class FakeBackend(Backend):
                 self.kept[record.probe, record.timestamp, record.srcIP, record.dstIP] = record
         self.after()
 
-    def traffic(self, since_ms: int, until_ms: int, by: Sequence[str] = ()) -> Iterator[Row]:
+    def traffic(
+        self, since_ms: int, until_ms: int, by: Sequence[str] = (), **more: Any
+    ) -> Iterator[Row]:
         return iter(())
 
     def ledgers(self, since_ms: int, until_ms: int) -> Iterator[LedgerRecord]:

@@ -10,14 +10,15 @@ configuration loads without them.
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from wakizashi.center import backends
-from wakizashi.model import LedgerRecord, StoredWindow
+from wakizashi.center.folding import Fold
+from wakizashi.model import MAX_TIME_MS, LedgerRecord, LedgerSum, StoredWindow
 
 if TYPE_CHECKING:
     from wakizashi.center.config import BackendConfig
@@ -26,6 +27,13 @@ BY_KEYS = ("probe", "probeIP", "srcIP", "dstIP")
 """What :meth:`Backend.traffic` can group by."""
 
 Row = dict[str, str | int]
+
+Where = Sequence[Sequence[Mapping[str, str]]]
+"""Which records: in every clause at least one mapping agrees with the record in all its keys,
+which are of :data:`BY_KEYS`. No clause: all records; a clause without a mapping: none.
+
+``[[{"srcIP": a}, {"dstIP": a}], [{"probe": p}]]``: to or from a, seen by p.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +76,9 @@ class Remark:
 class Backend(ABC):
     """Where traffic records and ledgers are stored, and read back from.
 
-    ``write`` is called on worker threads, one call at a time; the reading
-    methods may be called on other threads meanwhile.
+    ``write`` is called on worker threads, one call at a time. The reading methods
+    may be called on other threads meanwhile, any number of them at once; what each
+    returns is for one thread, and begins to read with the first row.
     """
 
     @abstractmethod
@@ -93,15 +102,38 @@ class Backend(ABC):
         return partial(self.write, windows)
 
     @abstractmethod
-    def traffic(self, since_ms: int, until_ms: int, by: Sequence[str] = ()) -> Iterator[Row]:
-        """The traffic of ``[since_ms, until_ms)``, window starts.
+    def traffic(
+        self,
+        since_ms: int,
+        until_ms: int,
+        by: Sequence[str] = (),
+        *,
+        step_ms: int = 0,
+        where: Where = (),
+    ) -> Iterator[Row]:
+        """The traffic of windows that start in ``[since_ms, until_ms)``.
 
-        Without ``by``: a row for each record, keys as in
+        With neither ``by`` nor ``step_ms``: a row for each record, keys as in
         :class:`~wakizashi.model.TrafficRecord`, oldest first. With ``by`` (of
-        :data:`BY_KEYS`): a row for each combination, with exact integer sums
-        ``size`` and ``packets``.
+        :data:`BY_KEYS`): a row for each combination, with these keys and exact
+        integer sums ``size`` (bytes) and ``packets``.
+
+        With ``step_ms``: a row for each bucket and combination (of ``by``, which may
+        be empty), in any order, with ``timestamp`` besides, the bucket's start in
+        milliseconds: a multiple of ``step_ms``, so the first may be before
+        ``since_ms``. A record is in the bucket that its window starts in. Only
+        buckets that hold something have rows.
+
+        Args:
+            since_ms: milliseconds of Unix time; included.
+            until_ms: the same; not included.
+            by: what to sum up by; nothing: all together, if there are buckets.
+            step_ms: length of the buckets; 0: none.
+            where: only these records, summed up or not.
 
         Raises:
+            ValueError: a key is not of :data:`BY_KEYS`, or ``step_ms`` is negative or
+                longer than all of time.
             Retryable: it can't be read now.
             WakizashiError: there is no such database.
         """
@@ -109,6 +141,16 @@ class Backend(ABC):
     @abstractmethod
     def ledgers(self, since_ms: int, until_ms: int) -> Iterator[LedgerRecord]:
         """The ledgers of ``[since_ms, until_ms)``, oldest first. Raises as :meth:`traffic`."""
+
+    def ledger_sums(self, since_ms: int, until_ms: int) -> Iterator[LedgerSum]:
+        """The ledgers of ``[since_ms, until_ms)`` summed up: one for each device of each probe.
+
+        Sorted by probe and device. Raises as :meth:`traffic`.
+        """
+        fold = Fold()
+        for record in self.ledgers(since_ms, until_ms):
+            fold.add_record(record)
+        return fold.sums()
 
     @abstractmethod
     def check(self) -> None:
@@ -177,3 +219,14 @@ def check_by(by: Sequence[str]) -> None:
     unknown = [key for key in by if key not in BY_KEYS]
     if unknown:
         raise ValueError(f"can't group by {', '.join(unknown)}; use {', '.join(BY_KEYS)}")
+
+
+def check_reading(by: Sequence[str], step_ms: int, where: Where) -> None:
+    """Raise ValueError where the arguments of :meth:`Backend.traffic` make no sense."""
+    check_by(by)
+    if not 0 <= step_ms <= MAX_TIME_MS:
+        raise ValueError(f"can't make buckets of {step_ms} ms; use 1 to {MAX_TIME_MS}")
+    named = {key for clause in where for choice in clause for key in choice}
+    unknown = sorted(named.difference(BY_KEYS))
+    if unknown:
+        raise ValueError(f"can't select by {', '.join(unknown)}; use {', '.join(BY_KEYS)}")

@@ -21,18 +21,20 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from pydantic import field_validator
 
-from wakizashi.center.backend import BY_KEYS, Backend, Remark, Row, Series, check_by
+from wakizashi.center.backend import Backend, Remark, Row, Series, Where, check_reading
+from wakizashi.center.influx import reading
 from wakizashi.center.influx.answers import NoDatabase, Place, TooLarge, failure
 from wakizashi.center.influx.diagnosis import look
 from wakizashi.center.influx.lines import encode_lines
 from wakizashi.center.influx.series import ask
 from wakizashi.center.isolate import halves, points
+from wakizashi.center.selection import Selection
 from wakizashi.errors import Retryable, WakizashiError
-from wakizashi.model import LATER_FIELDS, TALLIES, Ledger, LedgerRecord, StoredWindow, Tally
+from wakizashi.model import LedgerRecord, LedgerSum, StoredWindow
 from wakizashi.sections import PasswordSection
 
 if TYPE_CHECKING:
@@ -44,6 +46,9 @@ DEFAULT_PORT = 8086
 _CHUNK_ROWS = 10_000
 _READ_BYTES = 2**20
 """An answer is read in parts of this size: requests copies a line anew for each part of it."""
+_FORM = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
+_CONNECTIONS = 32
+"""Most that are kept for the next request; with more at once ``urllib3`` warns of each."""
 _GZIP_LEVEL = 1
 _ONE_PACKET = 1_400
 """Below this many bytes nothing is compressed: they are one packet anyway."""
@@ -127,6 +132,7 @@ class Influx(Backend):
             path=url.path.rstrip("/"),
             headers={"Accept": "application/json"},
             session=session,
+            pool_size=_CONNECTIONS,
         )
 
     @property
@@ -238,7 +244,12 @@ class Influx(Backend):
                         f"backendConfig.database: {self._database!r} is not at "
                         f"{self._config.host}; name the one that the center writes"
                     )
-                raise Retryable(f"{self._place.key}: {text}")
+                more = (
+                    "; ask for a shorter span, or raise that limit in its [coordinator] section"
+                    if "max-select-" in text
+                    else ""
+                )
+                raise Retryable(f"{self._place.key}: {text}{more}")
 
     def _no_influx(self) -> Retryable:
         return Retryable(f"{self._place.key} does not answer as an InfluxDB 1.x; mend the address")
@@ -248,13 +259,15 @@ class Influx(Backend):
     def _select(self, query: str) -> Iterator[dict[str, Any]]:
         """Series after series of a streamed answer."""
         params = {
-            "q": query,
             "db": self._database,
             "epoch": "ms",
             "chunked": "true",
             "chunk_size": _CHUNK_ROWS,
         }
-        response = self._request("query", params, stream=True)
+        # In the body: proxies take addresses of some thousand characters only.
+        response = self._request(
+            "query", params, data=urlencode({"q": query}), headers=_FORM, stream=True
+        )
         try:
             for line in response.iter_lines(_READ_BYTES):
                 if line:
@@ -272,7 +285,7 @@ class Influx(Backend):
             response.close()
 
     def _measured(self, measurement: str, query: str) -> Iterator[dict[str, Any]]:
-        """The series of a measurement."""
+        """The series of a measurement: what :mod:`wakizashi.center.influx.reading` reads with."""
         for series in self._select(query):
             if series.get("name") != measurement:  # VictoriaMetrics names databases, always
                 raise WakizashiError(
@@ -285,46 +298,30 @@ class Influx(Backend):
         """See :mod:`wakizashi.center.influx.series`."""
         return ask(self._select, self._database, self._table)
 
-    def traffic(self, since_ms: int, until_ms: int, by: Sequence[str] = ()) -> Iterator[Row]:
+    def traffic(
+        self,
+        since_ms: int,
+        until_ms: int,
+        by: Sequence[str] = (),
+        *,
+        step_ms: int = 0,
+        where: Where = (),
+    ) -> Iterator[Row]:
         """See :meth:`wakizashi.center.backend.Backend.traffic`."""
-        check_by(by)
-        table = self._table
-        where = f'FROM "{table}" WHERE time >= {since_ms}ms AND time < {until_ms}ms'
-        if by:
-            keys = ",".join(f'"{key}"' for key in dict.fromkeys(by))
-            sums = 'SELECT sum("size") AS "size",sum("packets") AS "packets"'
-            for series in self._measured(table, f"{sums} {where} GROUP BY {keys}"):
-                names = series["columns"][1:]
-                for row in series["values"]:
-                    tags: Row = {key: str(series["tags"][key]) for key in dict.fromkeys(by)}
-                    yield tags | dict(zip(names, row[1:], strict=True))
-            return
-        fields = ",".join(f'"{name}"' for name in (*BY_KEYS, "size", "packets"))
-        for series in self._measured(table, f"SELECT {fields} {where}"):
-            names = ["timestamp", *series["columns"][1:]]
-            for row in series["values"]:
-                yield dict(zip(names, row, strict=True))
+        check_reading(by, step_ms, where)
+        selection, names = Selection.of(where), tuple(dict.fromkeys(by))
+        if not selection.nothing:
+            yield from reading.traffic(
+                self._measured, self._table, since_ms, until_ms, names, step_ms, selection
+            )
 
     def ledgers(self, since_ms: int, until_ms: int) -> Iterator[LedgerRecord]:
         """See :meth:`wakizashi.center.backend.Backend.ledgers`."""
-        table = f"{self._table}_ledger"
-        where = f"WHERE time >= {since_ms}ms AND time < {until_ms}ms"
-        for series in self._measured(table, f'SELECT * FROM "{table}" {where}'):
-            for values in series["values"]:
-                row = dict(zip(series["columns"], values, strict=True))
-                # Not there at all, or null beside points that have it.
-                row |= {name: no for name, no in LATER_FIELDS.items() if row.get(name) is None}
-                yield LedgerRecord(
-                    timestamp=row["time"],
-                    probe=row["probe"],
-                    device=row["device"],
-                    number=row["number"],
-                    duration=row["duration"],
-                    ledger=Ledger(
-                        **{n: Tally(row[f"{n}_packets"], row[f"{n}_bytes"]) for n in TALLIES}
-                    ),
-                    windows=row["windows"],
-                )
+        yield from reading.ledgers(self._measured, f"{self._table}_ledger", since_ms, until_ms)
+
+    def ledger_sums(self, since_ms: int, until_ms: int) -> Iterator[LedgerSum]:
+        """See :meth:`wakizashi.center.backend.Backend.ledger_sums`."""
+        yield from reading.ledger_sums(self._measured, f"{self._table}_ledger", since_ms, until_ms)
 
     def close(self) -> None:
         """Close the connections."""

@@ -19,18 +19,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from wakizashi.center.backend import Backend, Remark, Row, check_by
+from wakizashi.center.backend import Backend, Remark, Row, Where, check_reading
+from wakizashi.center.mongo import reading
 from wakizashi.center.mongo.config import FOR_EVER_SECONDS, Config
 from wakizashi.center.mongo.documents import (
     Document,
     date,
     ledger_documents,
-    ledger_record,
-    time_ms,
     traffic_documents,
 )
+from wakizashi.center.selection import Selection
 from wakizashi.errors import ConfigError, Permanent, Retryable, WakizashiError
-from wakizashi.model import LedgerRecord, StoredWindow
+from wakizashi.model import LedgerRecord, LedgerSum, StoredWindow
 from wakizashi.telemetry import Throttle
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 CONFIG_KEY = "mongoConfig"
 
-_FIELDS = ("timestamp", "probe", "probeIP", "srcIP", "dstIP", "size", "packets")
 _BATCH = 1_000
 """Documents in one command, each bounded by ``backendConfig.timeout``."""
 _FERRETDB_BATCH = 20
@@ -220,7 +219,7 @@ class Mongo(Backend):
 
         FerretDB 1 has no TTL index, so what is old is deleted here; it takes
         small commands only; and it gives 0 for every sum of an aggregation but
-        the first, which :func:`_sums` sees.
+        the first, so they are not asked for.
         """
         if self._prepared:
             return
@@ -331,57 +330,42 @@ class Mongo(Backend):
             )
         return database[table]
 
-    def traffic(self, since_ms: int, until_ms: int, by: Sequence[str] = ()) -> Iterator[Row]:
+    def traffic(
+        self,
+        since_ms: int,
+        until_ms: int,
+        by: Sequence[str] = (),
+        *,
+        step_ms: int = 0,
+        where: Where = (),
+    ) -> Iterator[Row]:
         """See :meth:`wakizashi.center.backend.Backend.traffic`."""
-        check_by(by)
-        names = tuple(dict.fromkeys(by))
-        span = _span(since_ms, until_ms)
+        check_reading(by, step_ms, where)
+        selection, names = Selection.of(where), tuple(dict.fromkeys(by))
+        wanted = reading.query(since_ms, until_ms, selection)
         with self._translated():
             collection = self._stored(self._tables[0])
-            if names:
-                yield from _sums(collection, span, names)
+            if selection.nothing:
                 return
-            for document in collection.find(span, _only(_FIELDS), sort=[("timestamp", 1)]):
-                document["timestamp"] = time_ms(document["timestamp"])
-                yield {name: document[name] for name in _FIELDS}
+            if not names and not step_ms:
+                yield from reading.traffic(collection, wanted)
+                return
+            able = self._sums_up(collection)
+            yield from reading.sums(collection, wanted, names, step_ms, by_server=able)
 
     def ledgers(self, since_ms: int, until_ms: int) -> Iterator[LedgerRecord]:
         """See :meth:`wakizashi.center.backend.Backend.ledgers`."""
         with self._translated():
             collection = self._stored(self._tables[1])
-            for document in collection.find(_span(since_ms, until_ms), sort=[("timestamp", 1)]):
-                yield ledger_record(document)
+            yield from reading.ledgers(collection, reading.query(since_ms, until_ms))
 
+    def ledger_sums(self, since_ms: int, until_ms: int) -> Iterator[LedgerSum]:
+        """See :meth:`wakizashi.center.backend.Backend.ledger_sums`."""
+        with self._translated():
+            collection = self._stored(self._tables[1])
+            wanted, able = reading.query(since_ms, until_ms), self._sums_up(collection)
+            yield from reading.ledger_sums(collection, wanted, by_server=able)
 
-def _sums(collection: "Collection[Document]", span: Document, names: Sequence[str]) -> list[Row]:
-    """Exact sums: the server's where they are integers, else made here.
-
-    MongoDB's sum of integers is one while it fits into 64 bits, and a double
-    beyond. FerretDB 1 gives 0 for the second sum; no true one is 0.
-    """
-    group = {"_id": {name: f"${name}" for name in names}}
-    sums = {field: {"$sum": f"${field}"} for field in ("size", "packets")}
-    pipeline = [{"$match": span}, {"$group": group | sums}]
-    rows: list[Row] = [
-        {**found["_id"], "size": found["size"], "packets": found["packets"]}
-        for found in collection.aggregate(pipeline, allowDiskUse=True)
-    ]
-    if all(isinstance(row[field], int) and int(row[field]) > 0 for row in rows for field in sums):
-        return rows
-    totals: dict[tuple[str, ...], list[int]] = {}
-    for document in collection.find(span, _only((*names, *sums))):
-        total = totals.setdefault(tuple(document[name] for name in names), [0, 0])
-        total[0] += document["size"]
-        total[1] += document["packets"]
-    return [
-        {**dict(zip(names, key, strict=True)), "size": size, "packets": packets}
-        for key, (size, packets) in totals.items()
-    ]
-
-
-def _span(since_ms: int, until_ms: int) -> Document:
-    return {"timestamp": {"$gte": date(since_ms), "$lt": date(until_ms)}}
-
-
-def _only(fields: Sequence[str]) -> Document:
-    return {"_id": 0, **dict.fromkeys(fields, 1)}
+    def _sums_up(self, collection: "Collection[Document]") -> bool:
+        """Whether the server's sums are worth asking for; FerretDB 1's are not."""
+        return "ferretdbVersion" not in collection.database.client.server_info()

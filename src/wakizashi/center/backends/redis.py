@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from wakizashi.center.backend import Backend, Remark, Row, check_by
+from wakizashi.center.backend import Backend, Remark, Row, Where, check_reading
 from wakizashi.center.redis.hashes import (
     Command,
     Keys,
-    decode_ledgers,
-    decode_traffic,
     encode_periods,
     encode_probes,
     encode_window,
     period,
 )
 from wakizashi.center.redis.nodes import Nodes, Request
+from wakizashi.center.redis.reading import Reader
 from wakizashi.center.redis.url import DEFAULT_PORT, Address, Place
-from wakizashi.errors import ConfigError, Permanent, Retryable, WakizashiError
-from wakizashi.model import LedgerRecord, StoredWindow
+from wakizashi.center.selection import Selection
+from wakizashi.errors import ConfigError, Permanent, Retryable
+from wakizashi.model import LedgerRecord, LedgerSum, StoredWindow
 from wakizashi.sections import PasswordSection
 
 if TYPE_CHECKING:
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 CONFIG_KEY = "redisConfig"
 
-_BATCH_FIELDS = 50_000
-"""About so many fields are read with one pipeline: some 10 MB."""
 _FULL = 0.9
 """The part of maxmemory beyond which it is soon reached."""
 
@@ -108,6 +106,7 @@ class Redis(Backend):
         self._place = Place.parse(config.url)
         secured = config.user or config.has_secret or self._place.user or self._place.password
         self._nodes = Nodes(self._place, self._credentials if secured else None, timeout_seconds)
+        self._reader = Reader(self._nodes, keys, self._place.shown)
 
     @property
     def describe(self) -> str:
@@ -223,79 +222,30 @@ class Redis(Backend):
 
     # -- reading -----------------------------------------------------------------------------
 
-    def _windows(
-        self, since_ms: int, until_ms: int, name: Callable[[str, int], str]
-    ) -> Iterator[tuple[str, int, dict[bytes, bytes]]]:
-        """Probe, start and hash ``name(probe, start)`` of each window, oldest first."""
-        keys = self._keys
-        ask: list[Command] = [
-            ("EXISTS", keys.periods),
-            ("ZRANGEBYSCORE", keys.periods, period(since_ms), f"({until_ms}"),
-        ]
-        ((exists, hours),) = self._nodes.run([(keys.periods, ask)])
-        if not exists:
-            raise WakizashiError(
-                f"backendConfig.table: {self._place.shown} has no {keys.database}:{keys.table}; "
-                "name database and table that the center writes"
-            )
-        size = 16
-        for hour in map(int, hours):
-            ((members,),) = self._nodes.run(
-                [(keys.probes(hour), [("SMEMBERS", keys.probes(hour))])]
-            )
-            probes = sorted(member.decode() for member in members)
-            indexes = [keys.index(probe, hour) for probe in probes]
-            found = self._nodes.run(
-                [(key, [("ZRANGEBYSCORE", key, since_ms, f"({until_ms}")]) for key in indexes]
-            )
-            starts = sorted(
-                (int(start), probe)
-                for probe, (reply,) in zip(probes, found, strict=True)
-                for start in reply
-            )
-            while starts:
-                batch, starts = starts[:size], starts[size:]
-                wanted = [name(probe, start) for start, probe in batch]
-                replies = self._nodes.run([(key, [("HGETALL", key)]) for key in wanted])
-                for (start, probe), (flat,) in zip(batch, replies, strict=True):
-                    yield probe, start, dict(zip(flat[::2], flat[1::2], strict=True))
-                largest = max(len(flat) // 2 for (flat,) in replies)
-                size = max(1, min(1_000, _BATCH_FIELDS // max(1, largest)))
-
-    def traffic(self, since_ms: int, until_ms: int, by: Sequence[str] = ()) -> Iterator[Row]:
+    def traffic(
+        self,
+        since_ms: int,
+        until_ms: int,
+        by: Sequence[str] = (),
+        *,
+        step_ms: int = 0,
+        where: Where = (),
+    ) -> Iterator[Row]:
         """See :meth:`wakizashi.center.backend.Backend.traffic`."""
-        check_by(by)
-        names = tuple(dict.fromkeys(by))
-        sums: dict[tuple[str, ...], tuple[int, int]] = {}
-        for probe, start, fields in self._windows(since_ms, until_ms, self._keys.window):
-            try:
-                records = list(decode_traffic(probe, start, fields))
-            except ValueError as error:
-                raise self._foreign(self._keys.window(probe, start)) from error
-            for record in records:
-                if names:
-                    key = tuple(getattr(record, name) for name in names)
-                    size, packets = sums.get(key, (0, 0))
-                    sums[key] = (size + record.size, packets + record.packets)
-                else:
-                    yield record._asdict()
-        for key, (size, packets) in sorted(sums.items()):
-            row: Row = dict(zip(names, key, strict=True))
-            yield row | {"size": size, "packets": packets}
+        check_reading(by, step_ms, where)
+        selection, names = Selection.of(where), tuple(dict.fromkeys(by))
+        if names or step_ms:
+            yield from self._reader.sums(since_ms, until_ms, names, step_ms, selection)
+        else:
+            yield from self._reader.traffic(since_ms, until_ms, selection)
 
     def ledgers(self, since_ms: int, until_ms: int) -> Iterator[LedgerRecord]:
         """See :meth:`wakizashi.center.backend.Backend.ledgers`."""
-        for probe, start, fields in self._windows(since_ms, until_ms, self._keys.ledger):
-            try:
-                records = list(decode_ledgers(probe, start, fields))
-            except ValueError as error:
-                raise self._foreign(self._keys.ledger(probe, start)) from error
-            yield from records
+        yield from self._reader.ledgers(since_ms, until_ms)
 
-    def _foreign(self, key: str) -> WakizashiError:
-        return WakizashiError(
-            f"backendConfig.redisConfig.url: {self._place.shown}: {key} holds what no center has written; remove the key"
-        )
+    def ledger_sums(self, since_ms: int, until_ms: int) -> Iterator[LedgerSum]:
+        """See :meth:`wakizashi.center.backend.Backend.ledger_sums`."""
+        yield from self._reader.ledger_sums(since_ms, until_ms)
 
     def close(self) -> None:
         """Close the connections."""

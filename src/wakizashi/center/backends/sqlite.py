@@ -38,13 +38,14 @@ from urllib.parse import quote
 
 from pydantic import Field
 
-from wakizashi.center.backend import Backend, Remark, Row, check_by
+from wakizashi.center.backend import Backend, Remark, Row, Where, check_reading
+from wakizashi.center.selection import Selection
 from wakizashi.center.sqlite import diagnosis, reading
 from wakizashi.center.sqlite.lock import Lock
 from wakizashi.center.sqlite.retention import Retention
 from wakizashi.center.sqlite.tables import LAYOUT, Tables
 from wakizashi.errors import Permanent, Retryable, WakizashiError
-from wakizashi.model import LedgerRecord, StoredWindow
+from wakizashi.model import LedgerRecord, LedgerSum, StoredWindow
 from wakizashi.sections import Section, Size
 from wakizashi.telemetry import Throttle
 
@@ -300,20 +301,39 @@ class Sqlite(Backend):
                 ) from error
             raise self._trouble(error) from error
 
-    def traffic(self, since_ms: int, until_ms: int, by: Sequence[str] = ()) -> Iterator[Row]:
+    def traffic(
+        self,
+        since_ms: int,
+        until_ms: int,
+        by: Sequence[str] = (),
+        *,
+        step_ms: int = 0,
+        where: Where = (),
+    ) -> Iterator[Row]:
         """See :meth:`wakizashi.center.backend.Backend.traffic`."""
-        check_by(by)
+        check_reading(by, step_ms, where)
+        selection, names = Selection.of(where), tuple(dict.fromkeys(by))
         with self._reading() as reader:
-            if by:
-                keys = tuple(dict.fromkeys(by))
-                yield from reading.sums(reader, self._tables, since_ms, until_ms, keys)
-            else:
-                yield from reading.traffic(reader, self._tables, since_ms, until_ms)
+            if selection.nothing:
+                return
+            if not names and not step_ms:
+                yield from reading.traffic(reader, self._tables, since_ms, until_ms, selection)
+                return
+            span = (since_ms, until_ms)
+            totals = reading.sums(reader, self._tables, span, names, step_ms, selection)
+            keys = ("timestamp", *names) if step_ms else names
+            for key, (size, packets) in sorted(totals.items()):
+                yield {**dict(zip(keys, key, strict=True)), "size": size, "packets": packets}
 
     def ledgers(self, since_ms: int, until_ms: int) -> Iterator[LedgerRecord]:
         """See :meth:`wakizashi.center.backend.Backend.ledgers`."""
         with self._reading() as reader:
             yield from reading.ledgers(reader, self._tables, since_ms, until_ms)
+
+    def ledger_sums(self, since_ms: int, until_ms: int) -> Iterator[LedgerSum]:
+        """See :meth:`wakizashi.center.backend.Backend.ledger_sums`."""
+        with self._reading() as reader:
+            yield from reading.ledger_sums(reader, self._tables, since_ms, until_ms)
 
 
 def _layout_fault(connection: sqlite3.Connection) -> str | None:

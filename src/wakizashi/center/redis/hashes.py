@@ -30,7 +30,7 @@ name begins with a space.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from wakizashi.model import TALLIES, Ledger, LedgerRecord, StoredWindow, Tally, TrafficRecord
@@ -141,42 +141,67 @@ def _ledger(record: LedgerRecord) -> tuple[str, str]:
     return record.device, " ".join(map(str, numbers))
 
 
+def decode_names(field: bytes) -> tuple[str, str, str]:
+    """The probeIP, source and destination that a field of a window's hash names.
+
+    Raises:
+        ValueError: it is none of ours.
+    """
+    source, destination, *third = field.decode().split(" ")
+    if third:
+        (probe_ip,) = third
+    else:
+        probe_ip = source if source.startswith("@") else destination
+    if not probe_ip.startswith("@"):
+        raise ValueError(f"field {field!r}")
+    if not third:
+        source, destination = source.removeprefix("@"), destination.removeprefix("@")
+    return probe_ip[1:], source, destination
+
+
 def decode_traffic(
-    probe: str, start_ms: int, fields: dict[bytes, bytes]
+    probe: str, start_ms: int, fields: Iterable[tuple[bytes, bytes]]
 ) -> Iterator[TrafficRecord]:
     """The records in a window's hash.
 
     Raises:
         ValueError: a field is none of ours.
     """
-    for field, value in fields.items():
-        source, destination, *third = field.decode().split(" ")
+    for field, value in fields:
         size, packets = map(int, value.split(b" "))
-        if third:
-            (probe_ip,) = third
-        else:
-            probe_ip = source if source.startswith("@") else destination
-        if not probe_ip.startswith("@"):
-            raise ValueError(f"field {field!r}")
-        if not third:
-            source, destination = source.removeprefix("@"), destination.removeprefix("@")
-        yield TrafficRecord(start_ms, probe, probe_ip[1:], source, destination, size, packets)
+        yield TrafficRecord(start_ms, probe, *decode_names(field), size, packets)
 
 
-def decode_ledgers(probe: str, start_ms: int, fields: dict[bytes, bytes]) -> Iterator[LedgerRecord]:
-    """The ledgers in a window's hash.
+def decode_numbers(
+    fields: Iterable[tuple[bytes, bytes]],
+) -> Iterator[tuple[str, int, int, int, list[int]]]:
+    """Device, number, duration and windows of each ledger in a hash, and the numbers of its tallies.
 
     Raises:
         ValueError: a field is none of ours.
     """
-    for field, value in sorted(fields.items()):
+    for field, value in sorted(fields):
         device = field.decode()
         if device == TAGS_FIELD:
             continue
         number, duration, *rest = map(int, value.split(b" "))
         if len(rest) == _WITHOUT_LOST:
             rest += (0, 0, 1)
-        *rest, windows = rest
-        pairs = zip(TALLIES, rest[::2], rest[1::2], strict=True)
+        *numbers, windows = rest
+        if len(numbers) != 2 * len(TALLIES):
+            raise ValueError(f"value {value!r}")
+        yield device, number, duration, windows, numbers
+
+
+def decode_ledgers(
+    probe: str, start_ms: int, fields: Iterable[tuple[bytes, bytes]]
+) -> Iterator[LedgerRecord]:
+    """The ledgers in a window's hash.
+
+    Raises:
+        ValueError: a field is none of ours.
+    """
+    for device, number, duration, windows, numbers in decode_numbers(fields):
+        pairs = zip(TALLIES, numbers[::2], numbers[1::2], strict=True)
         ledger = Ledger(**{name: Tally(packets, size) for name, packets, size in pairs})
         yield LedgerRecord(start_ms, probe, device, number, duration, ledger, windows)

@@ -1,8 +1,10 @@
 """The tables of the SQLite backend: their statements, and ledgers as rows. Pure."""
 
+import json
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from wakizashi.center.selection import Selection
 from wakizashi.model import LATER_FIELDS, TALLIES, Ledger, LedgerRecord, Tally
 
 LAYOUT = 1
@@ -15,6 +17,7 @@ every statement names its columns. So the release before reads and writes the fi
 _NUMBERS = tuple(f"{tally}_{unit}" for tally in TALLIES for unit in ("packets", "bytes"))
 _RECORD = ("probeIP", "srcIP", "dstIP", "size", "packets")
 _DEVICE = ("device", "number", "duration", "windows", *_NUMBERS)
+_IN_SLICE = "(timestamp, probe) > (?, ?) AND (timestamp, probe) <= (?, ?)"
 
 
 class Tables:
@@ -27,7 +30,7 @@ class Tables:
     def __init__(self, name: str) -> None:
         self.name = name
         window, record, device = (f'"{name}_{part}"' for part in ("window", "record", "device"))
-        self._view = f'"{name}"'
+        self._view, self._ledger = f'"{name}"', f'"{name}_ledger"'
         joined = f"FROM {window} JOIN {{}} ON window = id WHERE timestamp IS NOT NULL"
         create_views = (
             f'CREATE VIEW IF NOT EXISTS "{name}" AS SELECT timestamp, probe, '
@@ -80,12 +83,11 @@ class Tables:
         self.windows = f"{after} ?"
         self.windows_at = f"{after} 1 OFFSET ?"
         # By name, not by id: of a window that has expired meanwhile nothing is to be read.
-        this = f"window = (SELECT id FROM {window} WHERE timestamp = ? AND probe = ?)"
-        self.records = (
-            f"SELECT {', '.join(_RECORD)} FROM {record} WHERE {this} "
-            "AND (probeIP, srcIP, dstIP) > (?, ?, ?) ORDER BY probeIP, srcIP, dstIP LIMIT ?"
+        self._devices = (
+            f"FROM {device} WHERE window = (SELECT id FROM {window} WHERE timestamp = ? "
+            "AND probe = ?) ORDER BY device"
         )
-        self._devices = f"FROM {device} WHERE {this} ORDER BY device"
+        self._joined_devices = f"FROM {window} JOIN {device} ON window = id WHERE {_IN_SLICE}"
 
     def complete(self, found: Collection[str]) -> list[str]:
         """What adds the columns that came later to a table ``_device`` of the columns ``found``."""
@@ -97,22 +99,51 @@ class Tables:
 
     def devices(self, found: Collection[str]) -> str:
         """The ledgers of a window, where the table ``_device`` has the columns ``found``."""
-        columns = [
-            str(LATER_FIELDS[name]) if name in LATER_FIELDS and name not in found else name
-            for name in _DEVICE
-        ]
+        columns = [_later(name, found) for name in _DEVICE]
         return f"SELECT {', '.join(columns)} {self._devices}"
 
-    def sums(self, by: Sequence[str]) -> str:
-        """For each combination: the number of rows, and sums by upper and lower 32 bits."""
-        keys = ", ".join(by)
-        halves = ", ".join(
-            f"sum({name} >> 32), sum({name} & 4294967295)" for name in ("size", "packets")
-        )
+    def records(self, selected: str) -> str:
+        """The selected records of a window, by their names, after one of them."""
         return (
-            f"SELECT {keys}, count(*), {halves} FROM {self._view} "
-            "WHERE (timestamp, probe) > (?, ?) AND (timestamp, probe) <= (?, ?) "
-            f"GROUP BY {keys}"
+            f"SELECT {', '.join(_RECORD)} FROM {self._view} WHERE timestamp = ? AND probe = ? "
+            f"AND (probeIP, srcIP, dstIP) > (?, ?, ?){selected} "
+            "ORDER BY probeIP, srcIP, dstIP LIMIT ?"
+        )
+
+    def sums(self, keys: Sequence[str], selected: str = "", *, halves: bool = True) -> str:
+        """For each combination in a slice: the number of rows, and sums.
+
+        Args:
+            keys: what to group by: expressions, none holding a parameter.
+            selected: see :func:`selects`.
+            halves: sums by upper and lower 32 bits, which don't overflow.
+        """
+        return (
+            f"SELECT {''.join(f'{key}, ' for key in keys)}count(*), "
+            f"{', '.join(_sums(('size', 'packets'), halves=halves))} FROM {self._view} "
+            f"WHERE {_IN_SLICE}{selected} GROUP BY {', '.join(keys)}"
+        )
+
+    def device_sums(self, found: Collection[str], *, halves: bool = True) -> str:
+        """For each device of each probe in a slice: the number of rows, ends, and sums.
+
+        A start and what goes with it are looked up in the rows that have it, for
+        ``min`` and ``max`` in one statement do not tell which row is theirs.
+        """
+        later = {name: _later(name, found) for name in ("windows", *_NUMBERS)}
+        sums = _sums([later[name] for name in ("windows", *_NUMBERS)], halves=halves)
+        groups = (
+            "SELECT probe AS p, device AS d, count(*) AS number_of, min(timestamp) AS first, "
+            "max(timestamp) AS last, max(duration) AS longest, "
+            + ", ".join(f"{text} AS s{number}" for number, text in enumerate(sums))
+            + f" {self._joined_devices} GROUP BY probe, device"
+        )
+        numbers = ", ".join(f"s{number}" for number in range(len(sums)))
+        at = f"FROM {self._ledger} WHERE probe = p AND device = d AND timestamp ="
+        return (
+            f"SELECT p, d, number_of, first, (SELECT number - {later['windows']} + 1 {at} first), "
+            f"last, (SELECT duration {at} last), (SELECT number {at} last), longest, {numbers} "
+            f"FROM ({groups})"
         )
 
     def ledger_row(self, record: LedgerRecord) -> tuple[str | int, ...]:
@@ -131,6 +162,34 @@ class Tables:
         }
         ledger = Ledger(**tallies)
         return LedgerRecord(timestamp, probe, device, number, duration, ledger, windows)
+
+
+def selects(selection: Selection) -> tuple[str, list[str]]:
+    """What to add to a condition on the view of records, and its parameters.
+
+    Values come as one JSON array for each list, for the number of parameters is limited.
+    """
+    text, values = "", []
+    for clause in selection.clauses:
+        parts = []
+        for choice in clause:
+            keys, places = ", ".join(choice.keys), range(len(choice.keys))
+            found = ", ".join(f"json_extract(value, '$[{place}]')" for place in places)
+            parts.append(f"({keys}) IN (SELECT {found} FROM json_each(?))")
+            values.append(json.dumps(sorted(choice.values)))
+        text += f" AND ({' OR '.join(parts)})"
+    return text, values
+
+
+def _later(name: str, found: Collection[str]) -> str:
+    """A column of the table ``_device``, or what one that came later means where it is not there."""
+    return str(LATER_FIELDS[name]) if name in LATER_FIELDS and name not in found else name
+
+
+def _sums(names: Sequence[str], *, halves: bool) -> list[str]:
+    if not halves:
+        return [f"sum({name})" for name in names]
+    return [half for n in names for half in (f"sum({n} >> 32)", f"sum({n} & 4294967295)")]
 
 
 def _column(name: str) -> str:

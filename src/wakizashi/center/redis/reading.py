@@ -1,0 +1,192 @@
+"""Reads windows back, batch by batch, and sums up here: Redis counts with floats.
+
+A window is one hash, so it is fetched whole whatever is selected of it; only windows
+of probes that are not asked for stay where they are. A probe's fields are much the same
+in every window, so what a field means is found once in a while, not once a record.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from wakizashi.center.backend import Row
+from wakizashi.center.folding import Fold
+from wakizashi.center.redis.hashes import (
+    Command,
+    Keys,
+    decode_ledgers,
+    decode_names,
+    decode_numbers,
+    decode_traffic,
+    period,
+)
+from wakizashi.center.redis.nodes import Nodes
+from wakizashi.center.selection import Selection
+from wakizashi.errors import WakizashiError
+from wakizashi.model import LedgerRecord, LedgerSum
+
+BATCH_FIELDS = 50_000
+"""About so many fields are read with one pipeline: some 10 MB."""
+_BATCH_WINDOWS = 1_000
+_FIELDS = {"probe": 0, "probeIP": 1, "srcIP": 2, "dstIP": 3}
+
+_Hash = list[bytes]
+"""Fields and values by turns."""
+_Total = list[int]
+"""Bytes, packets."""
+
+
+class Reader:
+    """What the backend reads with; may be used on several threads.
+
+    Args:
+        shown: where the nodes are, for messages.
+    """
+
+    def __init__(self, nodes: Nodes, keys: Keys, shown: str) -> None:
+        self._nodes, self._keys, self._shown = nodes, keys, shown
+
+    def _hours(self, since_ms: int, until_ms: int) -> list[int]:
+        """The periods that have something, oldest first."""
+        keys = self._keys
+        ask: list[Command] = [
+            ("EXISTS", keys.periods),
+            ("ZRANGEBYSCORE", keys.periods, period(since_ms), f"({until_ms}"),
+        ]
+        ((exists, hours),) = self._nodes.run([(keys.periods, ask)])
+        if not exists:
+            raise WakizashiError(
+                f"backendConfig.table: {self._shown} has no {keys.database}:{keys.table}; "
+                "name database and table that the center writes"
+            )
+        return list(map(int, hours))
+
+    def _windows(
+        self,
+        since_ms: int,
+        until_ms: int,
+        name: Callable[[str, int], str],
+        selection: Selection | None = None,
+    ) -> Iterator[tuple[str, int, _Hash]]:
+        """Probe, start and hash ``name(probe, start)`` of each window, oldest first."""
+        keys = self._keys
+        size = 16
+        for hour in self._hours(since_ms, until_ms):
+            ((members,),) = self._nodes.run(
+                [(keys.probes(hour), [("SMEMBERS", keys.probes(hour))])]
+            )
+            probes = sorted(member.decode() for member in members)
+            if selection is not None:
+                probes = list(filter(selection.may_hold, probes))
+            indexes = [keys.index(probe, hour) for probe in probes]
+            found = self._nodes.run(
+                [(key, [("ZRANGEBYSCORE", key, since_ms, f"({until_ms}")]) for key in indexes]
+            )
+            starts = sorted(
+                (int(start), probe)
+                for probe, (reply,) in zip(probes, found, strict=True)
+                for start in reply
+            )
+            while starts:
+                batch, starts = starts[:size], starts[size:]
+                wanted = [name(probe, start) for start, probe in batch]
+                replies = self._nodes.run([(key, [("HGETALL", key)]) for key in wanted])
+                for (start, probe), (flat,) in zip(batch, replies, strict=True):
+                    yield probe, start, flat
+                largest = max(len(flat) // 2 for (flat,) in replies)
+                size = max(1, min(_BATCH_WINDOWS, BATCH_FIELDS // max(1, largest)))
+
+    def traffic(self, since_ms: int, until_ms: int, selection: Selection) -> Iterator[Row]:
+        """All records, oldest first."""
+        name = self._keys.window
+        for probe, start, flat in self._windows(since_ms, until_ms, name, selection):
+            try:
+                records = list(decode_traffic(probe, start, _pairs(flat)))
+            except ValueError as error:
+                raise self._foreign(name(probe, start)) from error
+            for record in records:
+                if not selection.clauses or selection.holds(record[1:5]):
+                    yield record._asdict()
+
+    def sums(
+        self,
+        since_ms: int,
+        until_ms: int,
+        by: Sequence[str],
+        step_ms: int,
+        selection: Selection,
+    ) -> Iterator[Row]:
+        """Exact sums of each bucket and combination, sorted; buckets as they are complete."""
+        places = [_FIELDS[key] for key in by]
+        name, step = self._keys.window, step_ms or until_ms + 1
+        bucket = 0
+        totals: dict[tuple[str, ...], _Total] = {}
+        known: dict[str, dict[bytes, _Total]] = {}
+        """By probe and field; those not selected add to a total that nobody asks for."""
+        for probe, start, flat in self._windows(since_ms, until_ms, name, selection):
+            if start - start % step != bucket:
+                yield from _rows(totals, by, bucket if step_ms else None)
+                bucket, totals, known = start - start % step, {}, {}
+            meanings = known.setdefault(probe, {})
+            try:
+                for field, value in _pairs(flat):
+                    size, packets = value.split(b" ")
+                    total = meanings.get(field)
+                    if total is None:
+                        names = (probe, *decode_names(field))
+                        if selection.clauses and not selection.holds(names):
+                            total = [0, 0]
+                        else:
+                            key = tuple(names[place] for place in places)
+                            total = totals.setdefault(key, [0, 0])
+                        meanings[field] = total
+                    total[0] += int(size)
+                    total[1] += int(packets)
+            except ValueError as error:
+                raise self._foreign(name(probe, start)) from error
+        yield from _rows(totals, by, bucket if step_ms else None)
+
+    def ledgers(self, since_ms: int, until_ms: int) -> Iterator[LedgerRecord]:
+        """All ledgers, oldest first."""
+        name = self._keys.ledger
+        for probe, start, flat in self._windows(since_ms, until_ms, name):
+            try:
+                records = list(decode_ledgers(probe, start, _pairs(flat)))
+            except ValueError as error:
+                raise self._foreign(name(probe, start)) from error
+            yield from records
+
+    def ledger_sums(self, since_ms: int, until_ms: int) -> Iterator[LedgerSum]:
+        """The ledgers summed up, by probe and device."""
+        name, fold = self._keys.ledger, Fold()
+        for probe, start, flat in self._windows(since_ms, until_ms, name):
+            try:
+                for device, number, duration, windows, numbers in decode_numbers(_pairs(flat)):
+                    fold.add_one(
+                        start,
+                        probe,
+                        device,
+                        number=number,
+                        duration=duration,
+                        windows=windows,
+                        numbers=numbers,
+                    )
+            except ValueError as error:
+                raise self._foreign(name(probe, start)) from error
+        yield from fold.sums()
+
+    def _foreign(self, key: str) -> WakizashiError:
+        return WakizashiError(
+            f"backendConfig.redisConfig.url: {self._shown}: {key} holds what no center has "
+            "written; remove the key"
+        )
+
+
+def _pairs(flat: _Hash) -> Iterator[tuple[bytes, bytes]]:
+    return zip(flat[::2], flat[1::2], strict=True)
+
+
+def _rows(
+    totals: dict[tuple[str, ...], _Total], by: Sequence[str], bucket: int | None
+) -> Iterator[Row]:
+    for key, (size, packets) in sorted(totals.items()):
+        row: Row = {} if bucket is None else {"timestamp": bucket}
+        yield row | dict(zip(by, key, strict=True)) | {"size": size, "packets": packets}
