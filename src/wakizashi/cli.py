@@ -230,6 +230,44 @@ def top(
     guard("wakizashi", work)
 
 
+@command.command()
+@click.option(
+    "-c", "--config", "path", type=click.Path(path_type=Path), help="The center's YAML file."
+)
+@click.option(
+    "--listen",
+    default="127.0.0.1:8080",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Where the page is; [::1]:8080 for IPv6, port 0 for a free one.",
+)
+@click.option(
+    "--names",
+    "names",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Names of addresses and networks, as in /etc/hosts.",
+)
+@click.option("--no-dns", is_flag=True, help="Do not ask the resolver for names of addresses.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a key.")
+def dashboard(
+    path: Path | None, listen: str, names: Path | None, no_dns: bool, overrides: tuple[str, ...]
+) -> None:
+    """Show what is stored on a page in the browser; reads only."""
+
+    def work() -> None:
+        from wakizashi.dashboard import run
+
+        _refuse_listed_secrets(overrides)
+        run.run(
+            run.Options(
+                config=path, listen=listen, names=names, dns=not no_dns, overrides=overrides
+            )
+        )
+
+    guard("wakizashi", work)
+
+
 def _refuse_listed_secrets(overrides: tuple[str, ...]) -> None:
     from wakizashi.center.config import CenterConfig
     from wakizashi.config import refuse_listed_secrets

@@ -52,3 +52,17 @@ def of_center(host: str, *, tls: bool, tokens: bool, client_ca: bool) -> Iterato
             "tls.clientCA is set: whoever reaches the port can write under any probe's name; "
             "set one of them"
         )
+
+
+def of_dashboard(host: str) -> Iterator[str]:
+    """What is exposed of a dashboard, a warning each.
+
+    Args:
+        host: what it listens on.
+    """
+    if not is_loopback(host):
+        yield (
+            f"--listen: {host} can be reached by other machines, in plaintext and without a "
+            "password: whoever reaches the port sees who talks to whom; listen on 127.0.0.1 and "
+            "put a proxy with TLS and a password before it"
+        )

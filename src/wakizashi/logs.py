@@ -105,7 +105,7 @@ def set_level(level: int) -> None:
     """Log from ``level`` (0 debug to 4 fatal) on."""
     logging.root.setLevel(LEVELS[level])
     # Other people's libraries speak when it is serious.
-    for name in ("grpc", "urllib3", "asyncio", "scapy"):
+    for name in ("grpc", "urllib3", "asyncio", "scapy", "uvicorn"):
         logging.getLogger(name).setLevel(max(LEVELS[level], logging.ERROR))
 
 

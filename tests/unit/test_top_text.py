@@ -2,13 +2,13 @@
 
 import pytest
 
+from wakizashi.names import printable
 from wakizashi.top.text import (
     ASCII,
     UNICODE,
     amount,
     duration,
     fit,
-    printable,
     sparkline,
 )
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from tests.center_servers import until
-from wakizashi.top import names as module
+from wakizashi import names as module
+from wakizashi.names import Names
 from wakizashi.top import terminal
-from wakizashi.top.names import Names
 from wakizashi.top.run import Form, form
 from wakizashi.top.text import ASCII, UNICODE
 from wakizashi.top.view import KEYS, MOST_FILTER, Sort, View, keys, press
@@ -100,7 +100,7 @@ def test_the_help_has_every_key() -> None:
 
 # -- names -----------------------------------------------------------------------------------
 
-HOST = bytes((192, 0, 2, 1))
+HOST = "192.0.2.1"
 
 
 def test_a_name_comes_later_and_nobody_waits() -> None:
@@ -130,7 +130,7 @@ def test_an_address_is_asked_for_once_whether_it_has_a_name_or_not() -> None:
         return ""
 
     names = Names(resolve, threads=2)
-    for address in (HOST, b"\x0a\0\0\1"):
+    for address in (HOST, "10.0.0.1"):
         for _ in range(3):
             names.get(address)
     until(lambda: len(asked) == 2, "both")
@@ -158,10 +158,9 @@ def test_a_name_does_no_harm_to_a_terminal() -> None:
     assert names.peek(HOST) == "a?[2Jb?c?d"
 
 
-def test_names_that_were_not_shown_for_long_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_NAMES", 2)
-    names = Names(lambda address: f"h{address}", threads=1)
-    addresses = [bytes((10, 0, 0, n)) for n in range(3)]
+def test_names_that_were_not_shown_for_long_are_forgotten() -> None:
+    names = Names(lambda address: f"h{address}", threads=1, most=2)
+    addresses = [f"10.0.0.{n}" for n in range(3)]
     for address in addresses:
         names.get(address)
 
@@ -177,7 +176,7 @@ def test_with_too_many_waiting_it_is_asked_for_again(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(module, "MOST_WAITING", 1)
     names = Names(lambda _: "h", threads=0)
     names.get(HOST)
-    other = b"\x0a\0\0\1"
+    other = "10.0.0.1"
     assert names.get(other) == ""
     names._wanted.get_nowait()
     names.get(other)

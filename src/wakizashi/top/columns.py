@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from wakizashi.model import Ledger, Tally
+from wakizashi.names import printable
 from wakizashi.top.order import value
-from wakizashi.top.text import Glyphs, Line, Span, Style, amount, fit, printable, sparkline
+from wakizashi.top.text import Glyphs, Line, Span, Style, amount, fit, sparkline
 from wakizashi.top.traffic import Picture, Row
 from wakizashi.top.view import Sort, View
 

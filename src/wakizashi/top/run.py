@@ -16,13 +16,13 @@ from wakizashi.errors import ConfigError
 from wakizashi.lifecycle import StopSignal, leave_at_once
 from wakizashi.logs import one_line
 from wakizashi.model import Window
+from wakizashi.names import Names
 from wakizashi.probe.capture import choose
 from wakizashi.probe.devices import Netlink
 from wakizashi.run_as import assume
 from wakizashi.sections import DaemonSection
 from wakizashi.top import capturing, printing, screen, terminal
 from wakizashi.top.capturing import Capture
-from wakizashi.top.names import Names
 from wakizashi.top.order import Order
 from wakizashi.top.screen import Header, Scene
 from wakizashi.top.terminal import Terminal
@@ -137,11 +137,12 @@ def _print(
 
 
 def _label(names: Names, view: View, address: bytes) -> str:
-    return (names.get(address) if view.names else "") or numeric(address)
+    return (names.get(numeric(address)) if view.names else "") or numeric(address)
 
 
 def _texts(names: Names, address: bytes) -> tuple[str, str]:
-    return numeric(address), names.peek(address)
+    text = numeric(address)
+    return text, names.peek(text)
 
 
 class _Notices(logging.Handler):

@@ -94,11 +94,6 @@ def sparkline(values: Sequence[float], glyphs: Glyphs) -> str:
     return "".join(glyphs.levels[-int(-value / most * steps // 1)] for value in values)
 
 
-def printable(text: str) -> str:
-    """For any terminal, each character one column: names of devices and hosts are others' words."""
-    return "".join(c if "!" <= c <= "~" else "?" for c in text)
-
-
 @lru_cache(maxsize=65_536)
 def numeric(address: bytes) -> str:
     """A packed address as people write it."""
