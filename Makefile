@@ -37,7 +37,7 @@ $(VENV)/runtime: pyproject.toml
 	  || { rm -rf $(VENV); [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 	       && apt-get update -q && apt-get install -y -q python3-venv && $(PYTHON) -m venv $(VENV); } \
 	  || { rm -rf $(VENV); echo "$(PYTHON) can't make a venv: install python3-venv"; exit 1; }
-	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dashboard]'
 	@touch $@
 
 $(VENV)/dev: $(VENV)/runtime

@@ -115,6 +115,32 @@ def test_top_needs_no_center_and_nothing_needs_it_but_the_command_line() -> None
     assert {name for name in importers(room) if not name.startswith(room)} == {"wakizashi.cli"}
 
 
+def test_a_dashboard_reads_what_a_center_stores_and_needs_no_more_of_it() -> None:
+    room = "wakizashi.dashboard"
+    assert {name for name in importers(room) if not name.startswith(room)} <= {
+        "wakizashi.cli",
+        "wakizashi.demo",
+    }
+    assert not [name for name in importers("wakizashi.probe") if name.startswith(room)]
+    for module in importers("wakizashi.center"):
+        if module.startswith(room):
+            taken = {name for name in imports(MODULES[module]) if "wakizashi.center" in name}
+            rooms = {".".join(name.split(".")[:3]) for name in taken}
+            assert rooms <= {"wakizashi.center.backend", "wakizashi.center.config"}, module
+
+
+def test_only_its_routes_and_its_process_know_what_serves_the_dashboard() -> None:
+    """Who has not the extra has all the rest, and hears what to install."""
+    room = "wakizashi.dashboard"
+    assert importers("starlette") == {f"{room}.app", f"{room}.run"}
+    assert importers("uvicorn") == {f"{room}.run"}
+    tree = ast.parse(MODULES[f"{room}.run"].read_text())
+    at_once = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert not [node for node in at_once if "uvicorn" in ast.dump(node)]
+    assert not [node for node in at_once if "starlette" in ast.dump(node)]
+    assert importers(f"{room}.app") == {f"{room}.run"}
+
+
 def test_libraries_never_import_a_command_line() -> None:
     for cli in ("wakizashi.cli", "wakizashi.probe.cli", "wakizashi.center.cli"):
         assert all(module.endswith("__main__") for module in importers(cli)), cli
