@@ -165,6 +165,8 @@ def _serve(
         pass
     server.should_exit = True
     thread.join(STOP_SECONDS)
+    # What is still being answered is cut off; uvicorn would call each of these a defect.
+    logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
     server.force_exit = True
     thread.join(STOP_SECONDS / 2)
     if failed:
