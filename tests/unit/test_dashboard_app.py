@@ -367,7 +367,7 @@ async def test_the_line_has_an_end(stuck: Stuck) -> None:
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     (answer,) = (task.result() for task in done)
     assert answer.status == 503 and "64 questions wait" in answer.fault
-    assert stuck.waiting <= 4
+    assert stuck.waiting <= 2 * 4  # two readings of each of those whose turn it is
     stuck.go.set()
     assert [task.result().status for task in (await asyncio.wait(tasks))[0]].count(200) == 64
 

@@ -3,18 +3,26 @@
 import csv
 import io
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from ipaddress import ip_address
 from typing import Any
 
 from wakizashi import __version__
 from wakizashi.center.backend import BY_KEYS, Backend, Row, Where
 from wakizashi.dashboard import fleet, parameters, span, steps
+from wakizashi.dashboard.beside import beside
 from wakizashi.dashboard.names import Labels
 from wakizashi.dashboard.parameters import Selection
 from wakizashi.dashboard.river import Courses, Key, Tallies, largest, stacked, tallied
 from wakizashi.model import MAX_TIME_MS, LedgerSum
 
+PAIR = ("srcIP", "dstIP")
+LONG_MS = 86_400_000
+"""A span that is longer is read in two halves."""
+MOST_NAMED = 100
+MOST_UNSHOWN = 10
+"""Pairs for each that is shown, up to which they are read too where more than 100 are shown."""
 SPARK_POINTS = 40
 """Buckets of a sparkline, at most."""
 EXPORT_LINES = 500
@@ -64,34 +72,33 @@ class Answers:
         self._labels.refresh()
         chosen, now = asked.selection, self._clock()
         since, until = chosen.since_ms, chosen.until_ms
+        where, fields = self._where(chosen), parameters.BY[asked.by]
+        found = beside(lambda: list(self._rows(chosen, fields, where)))
         sums = list(self._backend.ledger_sums(since, until))
         step = steps.step(since, until, asked.points, fleet.longest_window_ms(sums))
-        times = steps.times(since, until, step)
-        where, fields = self._where(chosen), parameters.BY[asked.by]
+        courses, whole = (Courses(steps.times(since, until, step)) for _ in range(2))
+        everything = whole.get(())
+        whole.fill(self._rows(chosen, (), where, step), lambda _: ())
         called: dict[str, str] = {}  # a name that comes meanwhile must not divide a service
 
         def key(row: Row) -> Key:
-            found = tuple(str(row[name]) for name in fields)
+            values = tuple(str(row[name]) for name in fields)
             if asked.by != "services":
-                return found
-            if found[0] not in called:
-                called[found[0]] = self._labels.label(found[0])
-            return (called[found[0]],)
+                return values
+            if values[0] not in called:
+                called[values[0]] = self._labels.label(values[0])
+            return (called[values[0]],)
 
-        totals = tallied(self._rows(chosen, fields, where), key)
-        top = set(largest(totals)[: asked.top])
-        if asked.by == "services":
-            parts = [{"probeIP": each} for each, name in called.items() if (name,) in top]
-        else:
-            parts = [dict(zip(fields, each, strict=True)) for each in sorted(top)]
-        courses, whole = Courses(times), Courses(times)
-        for each in sorted(top):
-            courses.get(each)
-        everything = whole.get(())
+        totals = tallied(found(), key)
+        top = largest(totals)[: asked.top]
         if top:
-            within = [*(where or ()), parts]
-            courses.fill(self._rows(chosen, fields, within, step), key)
-            whole.fill(self._rows(chosen, (), where, step), lambda _: ())
+            if asked.by == "services":
+                parts = [{"probeIP": each} for each, name in called.items() if (name,) in top]
+            else:
+                parts = [dict(zip(fields, each, strict=True)) for each in top]
+            for each in top:
+                courses.get(each)
+            courses.fill(self._rows(chosen, fields, [*(where or ()), parts], step), key)
         describe = {
             "pairs": self._pair,
             "services": lambda each: _one("service", each),
@@ -111,7 +118,7 @@ class Answers:
         """Flows, matrix and talkers."""
         self._labels.refresh()
         where = self._where(asked.selection)
-        tallies = self._tallies(asked.selection, where)
+        tallies, ledgers = self._tallies(asked.selection, where)
         by_pair, label = span.pairs(tallies), self._labels.label
         return {
             **self._head(asked.selection),
@@ -119,17 +126,17 @@ class Answers:
             "pairs": len(by_pair),
             "flows": span.flows(by_pair, asked.links, label),
             "matrix": span.matrix(tallies, asked.peers, label),
-            "talkers": self._talkers(asked, where, tallies),
+            "talkers": self._talkers(asked, where, tallies, ledgers),
         }
 
     def talkers(self, asked: parameters.Span) -> Document:
         """The table alone."""
         self._labels.refresh()
         where = self._where(asked.selection)
-        tallies = self._tallies(asked.selection, where)
+        tallies, ledgers = self._tallies(asked.selection, where)
         return {
             **self._head(asked.selection),
-            "talkers": self._talkers(asked, where, tallies),
+            "talkers": self._talkers(asked, where, tallies, ledgers),
         }
 
     def fleet(self, chosen: Selection) -> Document:
@@ -156,7 +163,7 @@ class Answers:
         As ``wakizashi query --by srcIP,dstIP --format csv`` has them, with names behind.
         """
         self._labels.refresh()
-        rows = self._rows(chosen, ("srcIP", "dstIP"), self._where(chosen))
+        rows = self._rows(chosen, PAIR, self._where(chosen))
         return self._lines(tallied(rows, lambda row: (str(row["srcIP"]), str(row["dstIP"]))))
 
     def _lines(self, by_pair: Tallies) -> Iterator[str]:
@@ -178,30 +185,49 @@ class Answers:
 
     def _rows(
         self, chosen: Selection, by: tuple[str, ...], where: Where | None, step: int = 0
-    ) -> Iterable[Row]:
+    ) -> Iterator[Row]:
+        """Sums by key, of which a long span has some keys twice: two halves are read at a time."""
         if where is None:
-            return ()
+            return
         since, until = chosen.since_ms, chosen.until_ms
-        return self._backend.traffic(since, until, by, step_ms=step, where=where)
+        cut = (since + until) // 2 if until - since > LONG_MS else until
+        read = partial(self._backend.traffic, by=by, step_ms=step, where=where)
+        rest = beside(lambda: list(read(cut, until))) if cut < until else None
+        yield from read(since, cut)
+        if rest is not None:
+            yield from rest()
 
-    def _tallies(self, chosen: Selection, where: Where | None) -> Tallies:
+    def _tallies(self, chosen: Selection, where: Where | None) -> tuple[Tallies, list[LedgerSum]]:
+        """All sums of the span, and its ledgers, which tell how long a bucket has to be."""
+        since, until = chosen.since_ms, chosen.until_ms
+        ledgers = beside(lambda: list(self._backend.ledger_sums(since, until)))
         rows = self._rows(chosen, BY_KEYS, where)
-        return tallied(rows, lambda row: tuple(str(row[name]) for name in BY_KEYS))
+        tallies = tallied(rows, lambda row: tuple(str(row[name]) for name in BY_KEYS))
+        return tallies, ledgers()
 
-    def _talkers(self, asked: parameters.Span, where: Where | None, tallies: Tallies) -> Document:
+    def _among(self, where: Where | None, shown: Sequence[Key], pairs: Tallies) -> Where:
+        """To those that are shown; of most of them it is quicker to read them all."""
+        clauses = list(where or ())
+        if len(shown) <= MOST_NAMED or len(pairs) > MOST_UNSHOWN * len(shown):
+            clauses.append([dict(zip(PAIR, pair, strict=True)) for pair in shown])
+        return clauses
+
+    def _talkers(
+        self,
+        asked: parameters.Span,
+        where: Where | None,
+        tallies: Tallies,
+        ledgers: list[LedgerSum],
+    ) -> Document:
         chosen, by_pair = asked.selection, span.pairs(tallies)
         since, until = chosen.since_ms, chosen.until_ms
         # To find a name is to want them all; else only who is shown is asked for.
         called = self._labels.name if asked.talkers.find else self._labels.known
         table = span.chosen(by_pair, asked.talkers, called)
-        ledgers = self._backend.ledger_sums(since, until)
         step = steps.step(since, until, SPARK_POINTS, fleet.longest_window_ms(ledgers))
         sparks = Courses(steps.times(since, until, step))
         if table.shown:
-            fields = ("srcIP", "dstIP")
-            parts = [dict(zip(fields, pair, strict=True)) for pair in table.shown]
-            within = [*(where or ()), parts]
-            rows = self._rows(chosen, fields, within, step)
+            rows = self._rows(chosen, PAIR, self._among(where, table.shown, by_pair), step)
             sparks.fill(rows, lambda row: (str(row["srcIP"]), str(row["dstIP"])))
         seconds = (until - since) / 1_000
         return span.talkers(tallies, by_pair, table, sparks, seconds, self._labels.label)
