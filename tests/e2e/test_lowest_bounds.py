@@ -28,6 +28,7 @@ TESTS = (
     "tests/property/test_wire.py",
     "tests/contract/test_backends.py",
     "tests/contract/test_engines.py",
+    "tests/live/test_dashboard.py",
 )
 # It is about the versions that are locked.
 NOT_OURS = "tests/unit/test_supply.py"

@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 
 from tests.center_servers import InfluxServer
-from tests.dashboard_data import END, SPAN, START, windows
+from tests.center_windows import START
+from tests.dashboard_data import END, SPAN, windows
 from wakizashi.center.backend import open_backend
 from wakizashi.center.config import load_center
 

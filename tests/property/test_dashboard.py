@@ -16,6 +16,7 @@ from wakizashi.model import Ledger, LedgerRecord, StoredWindow, TrafficRecord
 
 SINCE, UNTIL = 1_700_000_000_000, 1_700_000_600_000
 ADDRESSES = ("10.0.0.1", "10.0.0.2", "10.0.0.3", "::1", "0.0.0.0")
+ADDRESS = st.sampled_from(ADDRESSES)
 
 
 @st.composite
@@ -27,9 +28,7 @@ def stores(draw: st.DrawFn) -> Memory:
         start = draw(st.integers(SINCE, UNTIL - 1))
         duration = draw(st.sampled_from((1_000, 7_000, 30_000)))
         keys = draw(
-            st.lists(
-                st.tuples(*[st.sampled_from(ADDRESSES)] * 3), min_size=1, max_size=8, unique=True
-            )
+            st.lists(st.tuples(ADDRESS, ADDRESS, ADDRESS), min_size=1, max_size=8, unique=True)
         )
         sizes = st.integers(0, 2**60)
         found.append(
@@ -38,8 +37,10 @@ def stores(draw: st.DrawFn) -> Memory:
                 start,
                 (),
                 tuple(
-                    TrafficRecord(start, probe, *key, draw(sizes), draw(st.integers(1, 9)))
-                    for key in keys
+                    TrafficRecord(
+                        start, probe, own, source, destination, draw(sizes), draw(st.integers(1, 9))
+                    )
+                    for own, source, destination in keys
                 ),
                 (LedgerRecord(start, probe, "eth0", number, duration, Ledger()),),
             )

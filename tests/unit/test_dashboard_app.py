@@ -13,7 +13,8 @@ import pytest
 
 from tests.asgi import Answer, request
 from tests.center_servers import until
-from tests.dashboard_data import END, NUMBER, SPAN, START, WINDOW, dashboard, windows
+from tests.center_windows import START
+from tests.dashboard_data import END, NUMBER, SPAN, WINDOW, dashboard, windows
 from tests.memory_backend import Memory
 from wakizashi import query
 from wakizashi.center.backend import Row, Where
@@ -436,6 +437,7 @@ def page(tmp_path: Path) -> Path:
     (folder / "vendor").mkdir(parents=True)
     (folder / "index.html").write_text("<!doctype html>")
     (folder / "vendor" / "big.js").write_text("let a = 1;\n" * 500)
+    (folder / "vendor" / "big.LICENSE").write_text("as you like")
     (folder / "dot.png").write_bytes(b"\x89PNG")
     (tmp_path / "secret").write_text("secret")
     return folder
@@ -446,6 +448,7 @@ def page(tmp_path: Path) -> Path:
     [
         ("/", "text/html; charset=utf-8"),
         ("/static/vendor/big.js", "text/javascript; charset=utf-8"),
+        ("/static/vendor/big.LICENSE", "text/plain; charset=utf-8"),
         ("/static/dot.png", "image/png"),
     ],
 )

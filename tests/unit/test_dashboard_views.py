@@ -1,19 +1,20 @@
 """How rows are laid out: which is first, what is folded, how a probe fares."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from wakizashi.dashboard import fleet, span
 from wakizashi.dashboard.parameters import Talkers
-from wakizashi.dashboard.river import largest
+from wakizashi.dashboard.river import Tallies, largest
 from wakizashi.model import Ledger, LedgerSum, Tally
 
 WINDOW = 30_000
 
 
 def test_the_largest_are_always_the_same() -> None:
-    tallies = {("b",): [5, 1], ("a",): [5, 1], ("c",): [5, 2], ("d",): [9, 1]}
+    tallies: Tallies = {("b",): [5, 1], ("a",): [5, 1], ("c",): [5, 2], ("d",): [9, 1]}
     order = [("d",), ("c",), ("a",), ("b",)]
     assert largest(tallies) == order
     assert largest(dict(reversed(tallies.items()))) == order
@@ -33,7 +34,7 @@ def test_a_peer_is_the_other_end(own: str, source: str, destination: str, peer: 
 
 
 def test_what_has_no_link_of_its_own_goes_to_other() -> None:
-    pairs = {("a", "x"): [50, 1], ("b", "y"): [40, 1]}
+    pairs: Tallies = {("a", "x"): [50, 1], ("b", "y"): [40, 1]}
     pairs |= {("a", "y"): [5, 1], ("a", "z"): [4, 1], ("c", "x"): [3, 1], ("c", "z"): [2, 1]}
     found = span.flows(pairs, 2, lambda address: address.upper())
     assert [(link["source"], link["target"], link["bytes"]) for link in found["links"]] == [
@@ -52,7 +53,7 @@ def test_what_has_no_link_of_its_own_goes_to_other() -> None:
 
 
 def test_the_smallest_peers_are_one() -> None:
-    tallies = {
+    tallies: Tallies = {
         ("p", "o", "o", name): [size, 1] for name, size in zip("abcd", (9, 7, 2, 1), strict=True)
     }
     tallies["q", "o", "d", "o"] = [100, 2]
@@ -68,7 +69,7 @@ def test_the_smallest_peers_are_one() -> None:
     }  # fmt: skip
 
 
-PAIRS = {
+PAIRS: Tallies = {
     ("10.0.0.10", "10.0.0.1"): [5, 50],
     ("10.0.0.9", "10.0.0.1"): [7, 40],
     ("10.0.0.2", "::1"): [7, 60],
@@ -106,7 +107,7 @@ def test_finding(find: str, matching: int) -> None:
 # -- the fleet -------------------------------------------------------------------------------
 
 
-def device(name: str = "eth0", windows: int = 10, **more: object) -> LedgerSum:
+def device(name: str = "eth0", windows: int = 10, **more: Any) -> LedgerSum:
     one = LedgerSum(
         probe="p",
         device=name,
@@ -119,7 +120,7 @@ def device(name: str = "eth0", windows: int = 10, **more: object) -> LedgerSum:
         longest_ms=WINDOW,
         ledger=Ledger(device=Tally(10, 1_000), counted=Tally(9, 900), lost=Tally(1, 50)),
     )
-    return replace(one, **more)  # type: ignore[arg-type]  # the fields of a LedgerSum
+    return replace(one, **more)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +160,7 @@ def test_settled_is_as_far_as_the_last_of_those_alive() -> None:
         ({"end_ms": 9 * WINDOW + 10}, 27_001),  # the last, and short
     ],
 )
-def test_how_long_a_window_is(more: dict[str, int], length: int) -> None:
+def test_how_long_a_window_is(more: dict[str, Any], length: int) -> None:
     assert fleet.window_ms(device(**more)) == length
 
 

@@ -74,6 +74,12 @@ def _read(path: Path) -> File:
     return File(
         content,
         packed if packed is not None and len(packed) < len(content) else None,
-        TYPES.get(path.suffix, OTHER),
+        _kind(path),
         f'"{hashlib.sha256(content).hexdigest()[:32]}"',
     )
+
+
+def _kind(path: Path) -> str:
+    if path.suffix.startswith((".LICENSE", ".NOTICE")):  # of others' files: to be read
+        return TYPES[".txt"]
+    return TYPES.get(path.suffix, OTHER)
