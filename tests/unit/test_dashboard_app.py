@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import gc
 import io
 import logging
 import threading
@@ -371,6 +372,35 @@ async def test_the_line_has_an_end(stuck: Stuck) -> None:
     assert stuck.waiting <= 2 * 4  # two readings of each of those whose turn it is
     stuck.go.set()
     assert [task.result().status for task in (await asyncio.wait(tasks))[0]].count(200) == 64
+
+
+async def test_exports_wait_for_their_turn_too(stuck: Stuck) -> None:
+    served = dashboard(stuck)
+    url = f"/api/v1/export.csv?{SPAN}"
+    tasks = [asyncio.create_task(request(served, url)) for _ in range(9)]
+    while stuck.waiting < 4:
+        await asyncio.sleep(0)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert stuck.waiting == 4
+    stuck.go.set()
+    assert {answer.status for answer in await asyncio.gather(*tasks)} == {200}
+
+
+async def test_a_failure_that_nobody_waits_for_is_no_news(
+    stuck: Stuck, caplog: pytest.LogCaptureFixture
+) -> None:
+    task = asyncio.create_task(request(dashboard(stuck), f"/api/v1/span?{SPAN}"))
+    while not stuck.waiting:
+        await asyncio.sleep(0)
+    task.cancel()
+    stuck.trouble = Retryable("away")
+    stuck.go.set()
+    others = [each for each in asyncio.all_tasks() if each is not asyncio.current_task()]
+    await asyncio.wait(others)
+    del others, task
+    gc.collect()
+    assert caplog.records == []
 
 
 # -- safety ----------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from wakizashi.dashboard import parameters
 from wakizashi.dashboard.answers import Answers, Document
-from wakizashi.dashboard.flights import Flights, on_thread
+from wakizashi.dashboard.flights import Flights
 from wakizashi.dashboard.guarding import Application, Headers, permitted, takes_gzip
 from wakizashi.dashboard.parameters import Items, ParameterError
 from wakizashi.dashboard.static import Static
@@ -108,7 +108,7 @@ class Routes:
 
     async def _export(self, request: Request) -> Response:
         asked = parameters.selection(request.query_params.multi_items(), self._answers.now())
-        lines = await on_thread(lambda: self._answers.export(asked))
+        lines = await self._flights.turn(lambda: self._answers.export(asked))
         name = f"wakizashi-{asked.since_ms}-{asked.until_ms}.csv"
         headers = {
             "Cache-Control": "no-store",

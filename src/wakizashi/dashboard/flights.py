@@ -23,6 +23,7 @@ MOST_FRESH = 64
 
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +61,20 @@ class Flights(Generic[T]):
                     f"{MOST_WAITING} questions wait for the backend; ask again in a moment"
                 )
             flight = asyncio.create_task(self._fly(key, work))
+            # Should all have gone away that wait for it, a failure is no news to anybody.
+            flight.add_done_callback(lambda done: done.cancelled() or done.exception())
             self._flights[key] = flight
         # Who goes away does not take the answer from the others.
         return await asyncio.shield(flight)
 
+    async def turn(self, work: Callable[[], U]) -> U:
+        """What ``work`` returns, or raises, once it is its turn; shared with nobody."""
+        async with self._turns:
+            return await on_thread(work)
+
     async def _fly(self, key: Hashable, work: Callable[[], T]) -> T:
         try:
-            async with self._turns:
-                answer = await on_thread(work)
+            answer = await self.turn(work)
             now = self._clock()
             self._fresh = {k: v for k, v in self._fresh.items() if now < v.until}
             while len(self._fresh) >= MOST_FRESH:
@@ -78,12 +85,12 @@ class Flights(Generic[T]):
             del self._flights[key]
 
 
-async def on_thread(work: Callable[[], T]) -> T:
+async def on_thread(work: Callable[[], U]) -> U:
     """What ``work`` returns, or raises, on a thread of its own."""
     loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
+    done: asyncio.Future[U] = loop.create_future()
 
-    def tell(answer: T) -> None:
+    def tell(answer: U) -> None:
         if not done.cancelled():
             done.set_result(answer)
 
