@@ -196,6 +196,51 @@ async def test_names_come_before_addresses(tmp_path: Path) -> None:
     assert (await get("/api/v1/about", names=names)).json["names"] == {"dns": False, "file": True}
 
 
+DAY = 86_400_000
+
+
+@pytest.mark.parametrize("by_name", ["pairs", "services", "probes"])
+async def test_a_long_span_is_read_in_halves_that_are_the_whole(
+    backend: Memory, by_name: str
+) -> None:
+    middle = START + WINDOW * NUMBER // 2
+    span = f"since={middle - 2 * DAY}&until={middle + 2 * DAY}"
+    whole = sum(by(backend, "probe").values())
+    river = (await get(f"/api/v1/river?{span}&by={by_name}&top=2", backend=backend)).json
+    assert river["total"]["bytes"] == whole
+    short = (await get(f"/api/v1/river?{SPAN}&by={by_name}&top=2", backend=backend)).json
+    assert [(one["id"], one["total"]) for one in river["series"]] == [
+        (one["id"], one["total"]) for one in short["series"]
+    ]
+    found = (await get(f"/api/v1/span?{span}", backend=backend)).json
+    assert found["total"]["bytes"] == whole
+    for row in found["talkers"]["rows"]:
+        assert sum(row["spark"]) == row["bytes"]
+    lines = (await get(f"/api/v1/export.csv?{span}", backend=backend)).text
+    assert lines == (await get(f"/api/v1/export.csv?{SPAN}", backend=backend)).text
+
+
+@pytest.mark.parametrize("route", ["river", "span", "talkers", "export.csv"])
+async def test_each_answer_looks_whether_the_names_have_changed(
+    route: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[Labels] = []
+    monkeypatch.setattr(Labels, "refresh", lambda self: looks.append(self))
+    assert (await get(f"/api/v1/{route}?{SPAN}")).status == 200
+    assert len(looks) == 1
+
+
+@pytest.mark.parametrize(("find", "asked"), [("", False), ("&find=web", True)])
+async def test_only_to_find_a_name_all_are_asked_for(find: str, asked: bool) -> None:
+    names = Names(lambda _: "", threads=0)
+    answers = Answers(
+        Memory(windows()), Labels(None, names), table="traffic", clock=lambda: END + 10_000
+    )
+    served = application(answers, Static(), "127.0.0.1")
+    assert (await request(served, f"/api/v1/talkers?{SPAN}&rows=1{find}")).status == 200
+    assert ("10.0.0.9" in names._wanted.queue) is asked
+
+
 # -- the fleet -------------------------------------------------------------------------------
 
 

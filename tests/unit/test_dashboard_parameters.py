@@ -71,6 +71,7 @@ def test_a_span_begins_no_earlier_than_time() -> None:
         ("top=0", "top: '0' is no whole number from 1 to 50"),
         ("top=51", "top: '51' is no whole number from 1 to 50"),
         ("top=1_0", "top: '1_0' is no whole number from 1 to 50"),
+        ("top=٣", "top: '٣' is no whole number from 1 to 50"),
         ("points=1", "points: '1' is no whole number from 2 to 500"),
         ("points=501", "points: '501' is no whole number from 2 to 500"),
     ],
