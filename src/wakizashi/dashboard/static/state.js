@@ -1,0 +1,132 @@
+// What the page shows, as one value, and its text in the URL. Pure.
+// A view is: a time (`last`, or `since` and `until`), filters, what the river stacks, the brushed span,
+// and how the tables are sorted. All of it is in the URL, so that a copied address shows the same; the
+// theme is not, being the reader's and not the view's. Unknown or broken parameters are left out
+// rather than refused: an old link should still show what it can.
+
+export const LASTS = ["15m", "1h", "6h", "24h", "7d", "30d"];
+export const BYS = ["pairs", "services", "probes"];
+export const FILTERS = ["probe", "service", "host", "src", "dst"];
+export const SORTS = ["bytes", "packets", "src", "dst"];
+export const TABLES = ["river", "flows", "matrix"];
+export const ROWS = 25;
+const MOST_ROWS = 1000;
+const UNITS = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+export function lengthOf(last) {
+  const match = /^(\d{1,6})([smhd])$/.exec(last ?? "");
+  return match ? Number(match[1]) * UNITS[match[2]] : null;
+}
+
+export function initial() {
+  return {
+    last: "15m", // null: since and until are fixed
+    since: null,
+    until: null,
+    by: "pairs",
+    filters: { probe: [], service: [], host: [], src: [], dst: [] },
+    from: null, // the brushed span, ms; null: all of the time
+    to: null,
+    sort: "bytes",
+    order: "desc",
+    find: "",
+    rows: ROWS,
+    tables: [],
+  };
+}
+
+function whole(text) {
+  return /^\d{1,16}$/.test(text ?? "") ? Number(text) : null;
+}
+
+export function parse(search) {
+  const query = new URLSearchParams(search);
+  const state = initial();
+  const since = whole(query.get("since"));
+  const until = whole(query.get("until"));
+  if (since !== null && until !== null && since < until) Object.assign(state, { last: null, since, until });
+  else if (lengthOf(query.get("last"))) state.last = query.get("last");
+  const among = (name, allowed) => {
+    if (allowed.includes(query.get(name))) state[name] = query.get(name);
+  };
+  among("by", BYS);
+  among("sort", SORTS);
+  among("order", ["asc", "desc"]);
+  for (const name of FILTERS) state.filters[name] = [...new Set(query.getAll(name).filter(Boolean))];
+  const from = whole(query.get("from"));
+  const to = whole(query.get("to"));
+  if (from !== null && to !== null && from < to) Object.assign(state, { from, to });
+  state.find = query.get("find") ?? "";
+  state.rows = Math.min(MOST_ROWS, Math.max(ROWS, whole(query.get("rows")) ?? ROWS));
+  state.tables = TABLES.filter((name) => (query.get("tables") ?? "").split(",").includes(name));
+  return state;
+}
+
+function selection(state, query) {
+  for (const name of FILTERS) for (const value of state.filters[name]) query.append(name, value);
+  return query;
+}
+
+/** The query string of a view, without what is as by default. */
+export function search(state) {
+  const usual = initial();
+  const query = new URLSearchParams();
+  if (state.last === null) {
+    query.set("since", state.since);
+    query.set("until", state.until);
+  } else query.set("last", state.last);
+  if (state.by !== usual.by) query.set("by", state.by);
+  selection(state, query);
+  if (state.from !== null) {
+    query.set("from", state.from);
+    query.set("to", state.to);
+  }
+  for (const name of ["sort", "order", "find", "rows"]) if (state[name] !== usual[name]) query.set(name, state[name]);
+  if (state.tables.length) query.set("tables", state.tables.join(","));
+  return `?${query}`;
+}
+
+/** The API's parameters for the whole time of the view. */
+export function forTime(state, more = {}) {
+  const query = new URLSearchParams();
+  if (state.last === null) {
+    query.set("since", state.since);
+    query.set("until", state.until);
+  } else query.set("last", state.last);
+  selection(state, query);
+  for (const [name, value] of Object.entries(more)) query.set(name, value);
+  return query;
+}
+
+/** The API's parameters for the brushed span; without one, for `time`, what the river showed. */
+export function forSpan(state, time, more = {}) {
+  const query = new URLSearchParams();
+  const [since, until] = state.from === null ? [time.since, time.until] : [state.from, state.to];
+  query.set("since", since);
+  query.set("until", until);
+  selection(state, query);
+  for (const [name, value] of Object.entries(more)) if (value !== "") query.set(name, value);
+  return query;
+}
+
+export function talkersOf(state) {
+  return { rows: state.rows, sort: state.sort, order: state.order, find: state.find };
+}
+
+export function filtered(state) {
+  return FILTERS.some((name) => state.filters[name].length > 0);
+}
+
+/** The filters with one more value of `name`, or without it if it is there. */
+export function toggled(filters, name, value) {
+  const values = filters[name];
+  const next = values.includes(value) ? values.filter((other) => other !== value) : [...values, value];
+  return { ...filters, [name]: next };
+}
+
+/** The filters with each of `wanted` ({name: value}) there. */
+export function narrowed(filters, wanted) {
+  const next = { ...filters };
+  for (const [name, value] of Object.entries(wanted)) if (!next[name].includes(value)) next[name] = [...next[name], value];
+  return next;
+}
