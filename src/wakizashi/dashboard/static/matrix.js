@@ -26,6 +26,7 @@ export function createMatrix({ onFilter }) {
   let here = null; // {peer, probe}: under the pointer or the keys
   let ramp = createRamp(1, 10);
   let drawing = false;
+  let namesWidth = 150;
 
   const peers = () => data?.matrix.peers ?? [];
   const probes = () => data?.matrix.probes ?? [];
@@ -33,13 +34,13 @@ export function createMatrix({ onFilter }) {
 
   function layout() {
     const width = box.clientWidth;
-    const left = Math.round(Math.min(150, width * 0.34));
+    const left = Math.round(Math.min(namesWidth, 160, width * 0.36));
     const room = width - left - 12;
     const wide = probes().length ? room / probes().length : room;
     const least = rowHeight() >= 11 ? 15 : Math.max(3, rowHeight());
     const column = Math.max(least, Math.min(wide, 120));
-    const upright = column >= 74; // a name fits above its column lying down
-    return { width, height: box.clientHeight, left, top: upright ? 24 : 84, column, upright, row: rowHeight() };
+    const upright = column >= 76; // a name fits above its column lying down
+    return { width, height: box.clientHeight, left, top: upright ? 24 : 96, column, upright, row: rowHeight() };
   }
 
   function redraw() {
@@ -308,6 +309,9 @@ export function createMatrix({ onFilter }) {
         most = Math.max(most, size);
       }
       ramp = createRamp(Number.isFinite(least) ? least : 1, most || 10);
+      const pen = canvas.getContext("2d");
+      pen.font = `11.5px ${fontOf()}`;
+      namesWidth = 14 + peers().reduce((most, peer) => Math.max(most, pen.measureText(peer.label).width), 30);
       if (here && (here.peer >= peers().length || here.probe >= probes().length)) here = null;
       at("matrix-scale").toggleAttribute("data-none", !data.matrix.cells.length);
       at("matrix-scale").replaceChildren(el("span", { text: bytes(ramp.least) }), el("i"), el("span", { text: bytes(ramp.most) }), el("span", { text: "log scale" }));

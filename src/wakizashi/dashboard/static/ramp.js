@@ -22,8 +22,8 @@ export function createRamp(least, most) {
     const place = (step / (STEPS - 1)) * (stops.length - 1);
     const low = Math.min(stops.length - 2, Math.floor(place));
     const parts = stops[low].map((part, channel) => Math.round(part + (stops[low + 1][channel] - part) * (place - low)));
-    // Whichever of the two inks has the higher contrast; they meet at this luminance.
-    return { fill: `rgb(${parts.join(" ")})`, ink: luminance(parts) > 0.179 ? "#101319" : "#ffffff" };
+    // White a little beyond where the ratios of both inks meet (0.18): on blue it reads better.
+    return { fill: `rgb(${parts.join(" ")})`, ink: luminance(parts) > 0.26 ? "#101319" : "#ffffff" };
   });
   const [low, high] = [Math.log(least), Math.log(Math.max(most, least * 1.0001))];
   return {

@@ -55,24 +55,48 @@ export function createRiver({ onSpan, onFilter }) {
         type: "value", min: 0, splitNumber: 4, axisLabel: { ...label, formatter: (value) => (value ? rate(value) : "0") },
         splitLine: { lineStyle: { color: colour("--line") } }, axisLine: { show: false }, axisTick: { show: false },
       },
-      series: layers().map(({ id, values, fill }) => ({
-        id, name: id, type: "line", step: "end", stack: "river", symbol: "none", silent: true, color: fill,
-        // A hairline of the surface between two layers keeps neighbours apart whatever their colours.
-        lineStyle: { width: 0.6, color: colour("--surface") },
-        areaStyle: { color: fill, opacity: 1 },
-        emphasis: { focus: "series", lineStyle: { width: 0.6 } },
-        blur: { areaStyle: { opacity: 0.16 }, lineStyle: { opacity: 0.1 } },
-        data: steps(values),
-      })),
+      series: stacked(end),
     };
   }
 
-  // The level of the last bucket is drawn to its end by a point of its own.
-  function steps(values) {
+  /**
+   * One item for each series, that draws all of its steps. The chart's own stepped areas leave out
+   * points that are less than a pixel from the one before, which turns small steps into slopes.
+   * Edges lie on whole pixels, so that neighbours share them and nothing shines through.
+   */
+  function stacked(end) {
     const perSecond = 1000 / data.step;
-    const points = values.map((value, index) => [data.times[index], value * perSecond]);
-    if (values.length) points.push([data.times.at(-1) + data.step, values.at(-1) * perSecond]);
-    return points;
+    const ratio = window.devicePixelRatio || 1;
+    const whole = (pixels) => Math.round(pixels * ratio) / ratio;
+    const edges = [...data.times, end];
+    let below = data.times.map(() => 0);
+    const drawn = layers().map((layer) => {
+      const base = below;
+      const tops = layer.values.map((value, index) => base[index] + value * perSecond);
+      below = tops;
+      return { ...layer, base, tops };
+    });
+    const most = below.reduce((one, two) => Math.max(one, two), 0);
+    return drawn.map(({ id, fill, base, tops }) => ({
+      id, name: id, type: "custom", silent: true, clip: true, color: fill, emphasis: { focus: "series" },
+      encode: { x: 0, y: [1, 2] }, data: [[data.times[0], 0, most]],
+      renderItem: (_, api) => {
+        const x = edges.map((time) => whole(api.coord([time, 0])[0]));
+        const line = (values) => values.flatMap((value, index) => {
+          const y = whole(api.coord([data.times[index], value])[1]);
+          return [[x[index], y], [x[index + 1], y]];
+        });
+        const top = line(tops);
+        return {
+          type: "group",
+          children: [
+            { type: "polygon", shape: { points: [...top, ...line(base).reverse()] }, style: { fill }, blur: { style: { opacity: 0.14 } } },
+            // A hairline of the surface keeps neighbours apart whatever their colours.
+            { type: "polyline", shape: { points: top }, style: { stroke: colour("--surface"), lineWidth: 0.7, opacity: 0.5, fill: null }, blur: { style: { opacity: 0.1 } } },
+          ],
+        };
+      },
+    }));
   }
 
   /** What is stacked, from below: the series, largest first, then all the rest. */
