@@ -33,6 +33,18 @@ export function fontOf() {
   return getComputedStyle(document.body).fontFamily;
 }
 
+/** The text, or as much of its beginning as has room, as the pen writes. */
+export function fit(pen, text, width) {
+  if (pen.measureText(text).width <= width) return text;
+  let [low, high] = [0, text.length];
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (pen.measureText(`${text.slice(0, middle)}…`).width <= width) low = middle;
+    else high = middle - 1;
+  }
+  return `${text.slice(0, low)}…`;
+}
+
 /**
  * Saves a picture: `canvas` under a title and a line of what it shows, over a legend.
  * legend: [{label, colour, text}].
@@ -65,7 +77,8 @@ export function savePng({ name, title, line, canvas, legend = [] }) {
     pen.fillStyle = entry.colour;
     pen.fillRect(left, top - 9, 10, 10);
     pen.fillStyle = colour("--ink-2");
-    pen.fillText(`${entry.label}  ${entry.text}`, left + 16, top, width / columns - 26);
+    const room = width / columns - 40 - pen.measureText(entry.text).width;
+    pen.fillText(`${fit(pen, entry.label, room)}  ${entry.text}`, left + 16, top);
   });
   sheet.toBlob((blob) => {
     const link = document.createElement("a");

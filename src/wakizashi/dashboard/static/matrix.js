@@ -3,7 +3,7 @@
 // hundred probes are 30,000 cells, which as elements or as a chart's items take seconds. Names stay at
 // the edges while the cells scroll; where cells have room the bytes stand in them.
 
-import { fontOf, hideTip, savePng, showTip } from "./chart.js";
+import { fit, fontOf, hideTip, savePng, showTip } from "./chart.js";
 import { announce, at, el, idly, put, say } from "./dom.js";
 import { between, bytes, count } from "./format.js";
 import { probeKey, variable } from "./palette.js";
@@ -14,6 +14,7 @@ import { colour, onTheme } from "./theme.js";
 const HEIGHTS = [2, 4, 7, 11, 17, 24]; // pixels of a row; labels from 11 on
 const READABLE = 4;
 const TABLE_ROWS = 300;
+const LARGEST = 6000; // pixels of a saved picture
 
 /** onFilter({name: value}) */
 export function createMatrix({ onFilter }) {
@@ -56,19 +57,27 @@ export function createMatrix({ onFilter }) {
     const plan = layout();
     extent.style.width = `${Math.floor(plan.left + plan.column * probes().length)}px`;
     extent.style.height = `${plan.top + plan.row * peers().length}px`;
-    const ratio = window.devicePixelRatio || 1;
-    const width = box.clientWidth;
-    const height = box.clientHeight;
-    if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
-      canvas.width = Math.round(width * ratio);
-      canvas.height = Math.round(height * ratio);
-      canvas.style.width = `${width}px`;
-      canvas.style.height = `${height}px`;
-    }
-    const pen = canvas.getContext("2d");
-    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    const { width, height } = plan;
+    const pen = sized(canvas, width, height);
+    canvas.style.width = `${width}px`;
+    canvas.style.height = `${height}px`;
     pen.clearRect(0, 0, width, height);
-    const origin = { x: plan.left - box.scrollLeft, y: plan.top - box.scrollTop };
+    paintOn(pen, plan, { x: plan.left - box.scrollLeft, y: plan.top - box.scrollTop }, width, height);
+  }
+
+  /** The pen of a canvas that has this size in the page's pixels. */
+  function sized(sheet, width, height) {
+    const ratio = window.devicePixelRatio || 1;
+    if (sheet.width !== Math.round(width * ratio) || sheet.height !== Math.round(height * ratio)) {
+      sheet.width = Math.round(width * ratio);
+      sheet.height = Math.round(height * ratio);
+    }
+    const pen = sheet.getContext("2d");
+    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    return pen;
+  }
+
+  function paintOn(pen, plan, origin, width, height) {
     pen.save();
     pen.beginPath();
     pen.rect(plan.left, plan.top, width, height);
@@ -76,6 +85,16 @@ export function createMatrix({ onFilter }) {
     paintCells(pen, plan, origin, width, height);
     pen.restore();
     paintNames(pen, plan, origin, width, height);
+  }
+
+  /** All of it, also what is out of sight, up to what a browser's canvas can hold. */
+  function whole() {
+    const plan = layout();
+    const width = Math.min(LARGEST, Math.ceil(plan.left + plan.column * probes().length));
+    const height = Math.min(LARGEST, plan.top + plan.row * peers().length);
+    const sheet = document.createElement("canvas");
+    paintOn(sized(sheet, width, height), plan, { x: plan.left, y: plan.top }, width, height);
+    return sheet;
   }
 
   function paintCells(pen, plan, origin, width, height) {
@@ -169,17 +188,6 @@ export function createMatrix({ onFilter }) {
       }
     });
     pen.restore();
-  }
-
-  function fit(pen, text, width) {
-    if (pen.measureText(text).width <= width) return text;
-    let [low, high] = [0, text.length];
-    while (low < high) {
-      const middle = (low + high + 1) >> 1;
-      if (pen.measureText(`${text.slice(0, middle)}…`).width <= width) low = middle;
-      else high = middle - 1;
-    }
-    return `${text.slice(0, low)}…`;
   }
 
   function cellAt(event) {
@@ -322,7 +330,7 @@ export function createMatrix({ onFilter }) {
     },
     save(line) {
       if (!data) return;
-      savePng({ name: "wakizashi-matrix", title: "Peers by probe", line: `${between(data.since, data.until, 0)}${line}`, canvas });
+      savePng({ name: "wakizashi-matrix", title: "Peers by probe", line: `${between(data.since, data.until, 0)}${line}`, canvas: whole() });
     },
   };
 }

@@ -19,6 +19,7 @@ export function createRiver({ onSpan, onFilter }) {
   let chart = null;
   let data = null;
   let marked = false;
+  let lit = null; // the layer that the legend points at: kept through refreshes
   const brush = createBrush({ grid: GRID, onSpan, onPoint: point });
 
   const ready = chartIn(node).then((made) => {
@@ -78,7 +79,7 @@ export function createRiver({ onSpan, onFilter }) {
     });
     const most = below.reduce((one, two) => Math.max(one, two), 0);
     return drawn.map(({ id, fill, base, tops }) => ({
-      id, name: id, type: "custom", silent: true, clip: true, color: fill, emphasis: { focus: "series" },
+      id, name: id, type: "custom", silent: true, clip: true, color: fill,
       encode: { x: 0, y: [1, 2] }, data: [[data.times[0], 0, most]],
       renderItem: (_, api) => {
         const x = edges.map((time) => whole(api.coord([time, 0])[0]));
@@ -90,9 +91,9 @@ export function createRiver({ onSpan, onFilter }) {
         return {
           type: "group",
           children: [
-            { type: "polygon", shape: { points: [...top, ...line(base).reverse()] }, style: { fill }, blur: { style: { opacity: 0.14 } } },
+            { type: "polygon", shape: { points: [...top, ...line(base).reverse()] }, style: { fill, opacity: lit === null || lit === id ? 1 : 0.14 } },
             // A hairline of the surface keeps neighbours apart whatever their colours.
-            { type: "polyline", shape: { points: top }, style: { stroke: colour("--surface"), lineWidth: 0.7, opacity: 0.5, fill: null }, blur: { style: { opacity: 0.1 } } },
+            { type: "polyline", shape: { points: top }, style: { stroke: colour("--surface"), lineWidth: 0.7, opacity: 0.5, fill: null } },
           ],
         };
       },
@@ -119,9 +120,12 @@ export function createRiver({ onSpan, onFilter }) {
       const row = el(layer.series ? "button" : "div", { class: "row", type: layer.series ? "button" : null },
         el("i", { class: "swatch" }), el("span", { class: "name" }), el("span", { class: "bytes" }), el("span", { class: "share" }));
       const item = el("li", { "data-testid": "series" }, row);
-      const light = (type) => () => chart?.dispatchAction({ type, seriesId: layer.id });
-      for (const event of ["pointerenter", "focusin"]) item.addEventListener(event, light("highlight"));
-      for (const event of ["pointerleave", "focusout"]) item.addEventListener(event, light("downplay"));
+      const light = (on) => () => {
+        lit = on ? layer.id : null;
+        draw();
+      };
+      for (const event of ["pointerenter", "focusin"]) item.addEventListener(event, light(true));
+      for (const event of ["pointerleave", "focusout"]) item.addEventListener(event, light(false));
       if (layer.series) row.addEventListener("click", () => onFilter(filterOf(item.layer.series.key)));
       return item;
     }, (item, layer) => {

@@ -38,6 +38,7 @@ function fillCell(node, cell) {
 
 /** Shows the table or the picture of a part. */
 export function showAsTable(part, on) {
+  part.classList.toggle("tabled", on);
   part.querySelector(".as-table").classList.toggle("hush", !on);
   put(part.querySelector(".as-table"), "tabindex", on ? 0 : -1);
   for (const picture of part.querySelectorAll(".picture, .ranges, .scale, .zoom")) picture.hidden = on;
