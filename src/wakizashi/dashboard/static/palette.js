@@ -4,6 +4,7 @@
 // the same colours; where two wish for one, the larger has it and the other takes the next that is free.
 
 export const COLOURS = 12;
+const WISHED = 8; // the liveliest come first; the others serve where more are shown
 let taken = new Map(); // key -> 1..COLOURS
 
 /** The key of a series by what it stands for; the same pair has the same key wherever it is shown. */
@@ -25,7 +26,7 @@ function wish(key) {
   let hash = 2166136261; // FNV-1a
   for (let index = 0; index < key.length; index += 1) hash = Math.imul(hash ^ key.charCodeAt(index), 16777619);
   hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
-  return ((hash ^ (hash >>> 12)) >>> 0) % COLOURS;
+  return ((hash ^ (hash >>> 12)) >>> 0) % WISHED;
 }
 
 /** Deals colours to the keys now shown, largest first. */
