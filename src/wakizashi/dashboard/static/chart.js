@@ -20,6 +20,7 @@ export function echarts() {
 /** A chart in `node` that follows its size. */
 export async function chartIn(node, onResize = () => {}) {
   const lib = await echarts();
+  await sizeOf(node);
   const chart = lib.init(node, null, { renderer: "canvas" });
   new ResizeObserver(() => {
     if (node.clientWidth === 0) return; // shown as a table just now
@@ -27,6 +28,18 @@ export async function chartIn(node, onResize = () => {}) {
     idly(`resize ${node.id}`, onResize);
   }).observe(node);
   return chart;
+}
+
+/** Settles once the node has a size: a part that is hidden for now has none, and a chart needs one. */
+function sizeOf(node) {
+  return new Promise((resolve) => {
+    const watch = new ResizeObserver(() => {
+      if (node.clientWidth === 0) return;
+      watch.disconnect();
+      resolve();
+    });
+    watch.observe(node);
+  });
 }
 
 export function fontOf() {

@@ -40,16 +40,16 @@ export function createFleet({ onFilter }) {
     row.append(...COLUMNS.map((column, index) => el(index ? "td" : "th", { scope: index ? null : "row", class: kindOf(column) })));
     row.lastElementChild.append(el("div", { class: "bar" }, el("i", { "aria-hidden": "true" }), el("span")));
     if (device) return row;
-    const fold = el("button", { class: "fold", type: "button" }, el("i", { "aria-hidden": "true" }), el("span"));
+    const fold = el("button", { class: "fold", type: "button" }, el("i", { "aria-hidden": "true" }));
     fold.addEventListener("click", () => {
       const { name } = row.line.probe;
       if (!open.delete(name)) open.add(name);
       show(last);
     });
-    row.cells[0].append(fold);
+    const name = el("button", { class: "who", type: "button", on: { click: () => onFilter({ probe: row.line.probe.name }) } }, el("b"));
+    row.cells[0].append(fold, name);
     row.cells[1].append(el("span", { class: "word" }, svg("svg", { viewBox: "0 0 14 14", "aria-hidden": "true" }, svg("path")), el("span")));
-    row.cells[2].append(el("button", { class: "link", type: "button", text: "", on: { click: () => onFilter({ probe: row.line.probe.name }) } }));
-    row.cells[2].replaceChildren(el("time"));
+    row.cells[2].append(el("time"));
     return row;
   }
 
@@ -66,10 +66,13 @@ export function createFleet({ onFilter }) {
     else {
       put(row, "data-probe", probe.name);
       put(row, "data-status", probe.status);
-      const [fold, word] = [cells[0].firstElementChild, cells[1].firstElementChild];
-      say(fold.lastElementChild, probe.name);
+      const [fold, name] = cells[0].children;
+      const word = cells[1].firstElementChild;
+      say(name.firstElementChild, probe.name);
+      put(name, "title", `${probe.name}: show only what it saw`);
+      put(fold, "aria-label", `Devices of ${probe.name}`);
       put(fold, "aria-expanded", open.has(probe.name) ? "true" : "false");
-      put(fold, "title", `${probe.devices.length === 1 ? "1 device" : `${probe.devices.length} devices`}: show`);
+      put(fold, "title", probe.devices.length === 1 ? "1 device" : `${probe.devices.length} devices`);
       put(word, "data-status", probe.status);
       put(word.querySelector("path"), "d", ICONS[probe.status] ?? ICONS.silent);
       say(word.lastElementChild, probe.status);
@@ -79,25 +82,25 @@ export function createFleet({ onFilter }) {
       say(cells[3], length(probe.lag));
       hot(cells[5], probe.missing, count(probe.missing));
     }
+    if (device) hot(cells[5], sums.missing ?? 0, count(sums.missing ?? 0));
     say(cells[4], count(sums.windows));
     say(cells[6], bytes(sums.device.bytes));
     hot(cells[7], amount(sums.dropped), shown(sums.dropped));
     hot(cells[8], amount(sums.lost), shown(sums.lost));
-    const share = probe.coverage;
+    const share = sums.coverage ?? null;
     const [bar, words] = cells[9].firstElementChild.children;
-    cells[9].firstElementChild.style.visibility = device ? "hidden" : "";
     bar.style.setProperty("--part", `${((share ?? 0) * 100).toFixed(2)}%`);
     bar.style.setProperty("--tint", share !== null && share < 0.99 ? "var(--bad)" : "var(--good)");
     say(words, percent(share, 2));
   }
 
-  // Drops and losses come as a size or as {bytes, packets}.
-  function amount(value) {
-    return typeof value === "number" ? value : (value?.bytes || value?.packets || 0);
+  // The kernel's drops are packets whose size nobody knows, where an engine cannot tell.
+  function amount(tally) {
+    return tally.bytes || tally.packets;
   }
-  function shown(value) {
-    if (typeof value === "object" && value && !value.bytes && value.packets) return `${count(value.packets)} packets`;
-    return amount(value) ? bytes(amount(value)) : "0";
+  function shown(tally) {
+    if (!tally.bytes && tally.packets) return `${count(tally.packets)} packets`;
+    return tally.bytes ? bytes(tally.bytes) : "0";
   }
 
   function show(fleet) {

@@ -6,7 +6,7 @@ import { address, ask } from "./api.js";
 import { createChips } from "./chips.js";
 import { announce, at, say, toast } from "./dom.js";
 import { createFleet } from "./fleet.js";
-import { bytes, zone } from "./format.js";
+import { between, bytes, zone } from "./format.js";
 import { createHeader, showStatus, showThemeButton } from "./header.js";
 import { onKeys } from "./keys.js";
 import { showFleetNumbers, showSpanNumbers } from "./kpis.js";
@@ -100,6 +100,14 @@ function toggleLive() {
   change({ last, since: null, until: null, from: null, to: null }, "all");
 }
 
+/** A longer time: the next preset, or for a fixed time one that begins earlier. */
+function lookBack() {
+  const held = time.until - time.since;
+  const longer = LASTS.find((one) => lengthOf(one) > held + 2000) ?? LASTS.at(-1);
+  const earlier = { last: null, since: Math.max(0, view.since - 3 * held), until: view.until };
+  change({ ...(view.last === null ? earlier : { last: longer, since: null, until: null }), from: null, to: null }, "all");
+}
+
 // -- answers -----------------------------------------------------------------------------------
 
 function showRiver(answer) {
@@ -109,7 +117,7 @@ function showRiver(answer) {
   setState(empty ? "empty" : "ready");
   if (empty) {
     showEmpty(view, time, {
-      onLonger: () => change({ last: LASTS[Math.min(LASTS.length - 1, 1 + LASTS.findIndex((one) => lengthOf(one) >= time.until - time.since))] ?? "30d", since: null, until: null, from: null, to: null }, "all"),
+      onLonger: lookBack,
       onClear: () => change({ filters: initial().filters }, "all"),
       onWhole: () => change({ from: null, to: null }, "span"),
     });
@@ -188,6 +196,7 @@ function busy(on) {
 function showFrame() {
   header.show(view, time);
   chips.show(view);
+  document.title = `${view.last ? `last ${view.last}` : between(view.since, view.until)}, ${view.by} – wakizashi`;
   if (time) at("csv").href = address("export.csv", forSpan(view, time));
 }
 

@@ -189,9 +189,8 @@ export function createRiver({ onSpan, onFilter }) {
       brush.show(data, state.from, state.to);
       draw();
       legend();
-      say(at("river-note"), `by ${NAMES[data.by]}, in steps of ${length(data.step)}`);
-      put(node, "role", "application");
-      put(node, "aria-roledescription", "stacked area chart");
+      const arriving = data.settled === null || data.settled < Math.min(data.until, data.now);
+      say(at("river-note"), `by ${NAMES[data.by]}, in steps of ${length(data.step)}${arriving ? "; hatched: still arriving" : ""}`);
       put(node, "aria-label", `Traffic by ${NAMES[data.by]}, ${between(data.since, data.until, data.now)}; ` +
         "arrow keys read it, Shift and arrow keys choose a span, Escape gives it up");
       idly("river table", table);

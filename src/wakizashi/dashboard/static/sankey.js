@@ -9,6 +9,9 @@ import { pairKey, serviceKey, variable } from "./palette.js";
 import { fillTable } from "./tables.js";
 import { colour, onTheme } from "./theme.js";
 
+// The sort is stable: all but `other` stay as the server has them.
+const otherLast = (one, two) => (one.address === null) - (two.address === null);
+
 /** onFilter({name: value}) */
 export function createSankey({ onFilter }) {
   const node = at("flows-chart");
@@ -66,7 +69,7 @@ export function createSankey({ onFilter }) {
         layoutIterations: 0, draggable: false, nodeAlign: "justify", emphasis: { focus: "adjacency", lineStyle: { opacity: 0.75 } },
         blur: { lineStyle: { opacity: 0.05 }, itemStyle: { opacity: 0.2 }, label: { opacity: 0.25 } },
         labelLayout: { hideOverlap: true },
-        data: data.flows.nodes.map((end) => {
+        data: [...data.flows.nodes].sort(otherLast).map((end) => {
           const fill = colour(endColour(end) ?? "--ink-3");
           const left = end.side === "source";
           return {

@@ -1,11 +1,12 @@
 // Top talkers: the pairs of the span, as the server sorted and cut them. Rows are reused by pair, so
 // that a refresh moves what moved and leaves a selection or the focus alone.
 
-import { at, el, keyed, put, say, svg } from "./dom.js";
+import { at, el, idly, keyed, put, say, svg } from "./dom.js";
 import { bytes, count, countShort, percent, rate } from "./format.js";
 import { css, pairKey, probeKey, serviceKey, variable } from "./palette.js";
 
 const SHOWN_PROBES = 2;
+const AT_ONCE = 100; // rows made in one go; more would keep the page from answering
 const COLUMNS = [
   { name: "mark", text: "" },
   { name: "src", text: "Source", sort: "src" },
@@ -110,6 +111,13 @@ export function createTalkers({ onFilter, onSort, onMore }) {
     put(picture.firstElementChild, "d", `M0 24${steps}V24Z`);
   }
 
+  function fill(rows) {
+    const body = table.tBodies[0];
+    const now = rows.slice(0, body.rows.length + AT_ONCE);
+    keyed(body, now, (row) => `${row.srcIP} ${row.dstIP}`, make, update);
+    idly("talkers", () => { if (now.length < rows.length) fill(rows); });
+  }
+
   return {
     show(talkers, view) {
       state = view;
@@ -117,7 +125,7 @@ export function createTalkers({ onFilter, onSort, onMore }) {
         const on = cell.dataset.column === state.sort;
         put(cell, "aria-sort", on ? (state.order === "desc" ? "descending" : "ascending") : null);
       }
-      keyed(table.tBodies[0], talkers.rows, (row) => `${row.srcIP} ${row.dstIP}`, make, update);
+      fill(talkers.rows);
       const rest = talkers.other;
       foot.hidden = rest.count === 0;
       const cells = foot.rows[0].cells;
