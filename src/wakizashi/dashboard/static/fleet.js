@@ -10,7 +10,7 @@ const ICONS = {
   silent: "M2.500 2.500l9 9M11.500 2.500l-9 9",
 };
 const COLUMNS = [
-  { text: "Probe" }, { text: "Status" }, { text: "Last window" }, { text: "Lag", number: true }, { text: "Windows", number: true },
+  { text: "Probe" }, { text: "Status" }, { text: "Last window" }, { text: "Lag", number: true, opt: true }, { text: "Windows", number: true, opt: true },
   { text: "Missing", number: true }, { text: "On the wire", number: true, opt: true }, { text: "Dropped", number: true, opt: true },
   { text: "Lost", number: true }, { text: "Coverage", kind: "w-coverage" },
 ];
@@ -49,7 +49,7 @@ export function createFleet({ onFilter }) {
     const name = el("button", { class: "who", type: "button", on: { click: () => onFilter({ probe: row.line.probe.name }) } }, el("b"));
     row.cells[0].append(fold, name);
     row.cells[1].append(el("span", { class: "word" }, svg("svg", { viewBox: "0 0 14 14", "aria-hidden": "true" }, svg("path")), el("span")));
-    row.cells[2].append(el("time"));
+    row.cells[2].append(el("time", {}, el("span", { class: "opt" }), el("span")));
     return row;
   }
 
@@ -77,7 +77,8 @@ export function createFleet({ onFilter }) {
       put(word.querySelector("path"), "d", ICONS[probe.status] ?? ICONS.silent);
       say(word.lastElementChild, probe.status);
       const time = cells[2].firstElementChild;
-      say(time, `${moment(probe.last, last.now)}, ${ago(last.now - probe.last)}`);
+      say(time.firstElementChild, `${moment(probe.last, last.now)}, `);
+      say(time.lastElementChild, ago(last.now - probe.last));
       put(time, "datetime", new Date(probe.last).toISOString());
       say(cells[3], length(probe.lag));
       hot(cells[5], probe.missing, count(probe.missing));
