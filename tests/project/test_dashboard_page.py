@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-
 ROOT = Path(__file__).parents[2]
 STATIC = ROOT / "src/wakizashi/dashboard/static"
 OWN = sorted(path for path in STATIC.iterdir() if path.is_file())

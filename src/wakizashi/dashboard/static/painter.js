@@ -7,6 +7,7 @@ import { bytes } from "./format.js";
 import { probeKey, variable } from "./palette.js";
 import { colour } from "./theme.js";
 
+const NAMED = 11; // rows of fewer pixels tell their name only when pointed at
 const LARGEST = 6000; // pixels of a saved picture
 
 /** box: the window that scrolls; now(): {peers, probes, cells, here, ramp, row}, what is to be drawn. */
@@ -27,7 +28,7 @@ export function createPainter(box, now) {
   function layout() {
     const model = now();
     const width = box.clientWidth;
-    const left = Math.round(Math.min(namesWidth(model), 160, width * 0.36));
+    const left = model.row >= NAMED ? Math.round(Math.min(namesWidth(model), 160, width * 0.36)) : 4;
     const room = width - left - 12;
     const wide = model.probes.length ? room / model.probes.length : room;
     const least = model.row >= 11 ? 15 : Math.max(3, model.row);
@@ -128,7 +129,7 @@ export function createPainter(box, now) {
     pen.fillStyle = colour("--surface");
     const font = fontOf();
     pen.textBaseline = "middle";
-    if (plan.row >= 11) {
+    if (plan.row >= NAMED) {
       pen.font = `${plan.row >= 17 ? 11.5 : 10}px ${font}`;
       pen.textAlign = "right";
       const first = Math.max(0, Math.floor((plan.top - origin.y) / plan.row));
@@ -142,11 +143,6 @@ export function createPainter(box, now) {
         pen.fillText(fit(pen, model.peers[peer].label, plan.left - 10), plan.left - 7, origin.y + peer * plan.row + plan.row / 2);
       }
       pen.restore();
-    } else if (model.here) {
-      pen.font = `11.5px ${font}`;
-      pen.textAlign = "right";
-      pen.fillStyle = colour("--accent");
-      pen.fillText(fit(pen, model.peers[model.here.peer].label, plan.left - 10), plan.left - 7, Math.max(plan.top + 6, origin.y + model.here.peer * plan.row));
     }
     pen.save();
     pen.beginPath();
