@@ -10,6 +10,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
@@ -53,13 +55,17 @@ def run(seconds: float | None, backend: str) -> None:
         tempfile.TemporaryDirectory(prefix="wakizashi-demo-") as name,
     ):
         folder = Path(name)
-        ports = _free_ports(3)
+        ports = _free_ports(4)
         center_file = _write(folder / "center-config.yaml", _center(folder, ports, backend))
         probe_file = _write(folder / "probe-config.yaml", _probe(folder, ports))
         click.echo(f"demo: center, probe and some HTTP traffic on this machine, in {folder}")
-        with _program("center", center_file, folder) as center:
-            _wait(lambda: _answers(ports[1]), center, stop, "the center to be ready")
-            with _program("probe", probe_file, folder) as probe, traffic.running():
+        with _program("wakizashi.center", center_file, folder) as center:
+            _wait(lambda: _answers(ports[1], "/readyz"), center, stop, "the center to be ready")
+            with (
+                _dashboard(center_file, folder, ports[3], stop) as shown,
+                _program("wakizashi.probe", probe_file, folder) as probe,
+                traffic.running(),
+            ):
                 _wait(lambda: b": engine " in probe.log(), probe, stop, "the probe to capture")
                 started = time.monotonic()
                 while seconds is None or time.monotonic() - started < seconds:
@@ -69,7 +75,7 @@ def run(seconds: float | None, backend: str) -> None:
                     if stop.wait(max(0.0, left)):
                         break
                     _check(center, probe)
-                    _show(center_file)
+                    _show(center_file, shown)
             _settle(folder)
         _compare(folder, center_file)
 
@@ -77,12 +83,12 @@ def run(seconds: float | None, backend: str) -> None:
 class _Child:
     """A daemon as a child process, its messages in a file."""
 
-    def __init__(self, name: str, config: Path, folder: Path) -> None:
-        self.name = name
-        self._path = folder / f"{name}.log"
+    def __init__(self, name: str, config: Path, folder: Path, *more: str) -> None:
+        self.name = re.split(r"[. ]", name)[-1]
+        self._path = folder / f"{self.name}.log"
         with self._path.open("wb") as out:
             self.process = subprocess.Popen(  # noqa: S603 - our own programs
-                [sys.executable, "-m", f"wakizashi.{name}", "-c", str(config)],
+                [sys.executable, "-m", *name.split(), "-c", str(config), *more],
                 stdout=out,
                 stderr=out,
                 cwd=folder,
@@ -96,8 +102,8 @@ class _Child:
 
 
 @contextlib.contextmanager
-def _program(name: str, config: Path, folder: Path) -> Iterator[_Child]:
-    child = _Child(name, config, folder)
+def _program(name: str, config: Path, folder: Path, *more: str) -> Iterator[_Child]:
+    child = _Child(name, config, folder, *more)
     try:
         yield child
     finally:
@@ -108,6 +114,24 @@ def _program(name: str, config: Path, folder: Path) -> Iterator[_Child]:
             except subprocess.TimeoutExpired:
                 child.process.kill()
                 child.process.wait()
+
+
+@contextlib.contextmanager
+def _dashboard(center_file: Path, folder: Path, port: int, stop: StopSignal) -> Iterator[str]:
+    """The page, where what it needs is installed; what to tell of it."""
+    missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
+    if missing:
+        click.echo("demo: no dashboard, for that needs: pip install 'wakizashi[dashboard]'")
+        yield ""
+        return
+    names = folder / "names"
+    names.write_text(traffic.names())
+    address = f"127.0.0.1:{port}"
+    more = ("--listen", address, "--names", str(names), "--no-dns")
+    with _program("wakizashi dashboard", center_file, folder, *more) as dashboard:
+        _wait(lambda: _answers(port, "/healthz"), dashboard, stop, "the dashboard to answer")
+        click.echo(f"demo: look at it on http://{address}/")
+        yield f", also on http://{address}/"
 
 
 def _check(*children: _Child) -> None:
@@ -141,10 +165,10 @@ def _free_ports(number: int) -> list[int]:
         return [int(one.getsockname()[1]) for one in sockets]
 
 
-def _answers(port: int) -> bool:
+def _answers(port: int, path: str) -> bool:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
     try:
-        connection.request("GET", "/readyz")
+        connection.request("GET", path)
         return connection.getresponse().status == 200
     except OSError:
         return False
@@ -187,9 +211,9 @@ def _talkers(center_file: Path) -> list[Row]:
     return query(center_file, last="7d", by=("srcIP", "dstIP"))
 
 
-def _show(center_file: Path) -> None:
+def _show(center_file: Path, shown: str) -> None:
     rows = _talkers(center_file)
-    click.echo(f"\n{time.strftime('%H:%M:%S')}  top talkers, bytes since the start")
+    click.echo(f"\n{time.strftime('%H:%M:%S')}  top talkers, bytes since the start{shown}")
     click.echo(table(rows[:TOP], COLUMNS), nl=False)
     if len(rows) > TOP:
         click.echo(f"and {len(rows) - TOP} more pairs")
