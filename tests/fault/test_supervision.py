@@ -97,9 +97,13 @@ class Daemon:
 
     def hears(self, state: str) -> None:
         """Until the manager hears of this; feeding the watchdog and the status are no states."""
-        said = self.manager.hears()
-        while said[0].startswith(("WATCHDOG", "STATUS")) and said[0] != state:
+        try:
             said = self.manager.hears()
+            while said[0].startswith(("WATCHDOG", "STATUS")) and said[0] != state:
+                said = self.manager.hears()
+        except TimeoutError:
+            ended = self.process and self.process.poll()
+            pytest.fail(f"no {state!r}; it ended with {ended}, and said: {self.said()}")
         assert said[0] == state
 
     def ignores(self, number: signal.Signals) -> bool:
