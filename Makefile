@@ -80,7 +80,7 @@ audit-locks: $(VENV)/dev ## vulnerabilities known in requirements/ (asks PyPI's 
 	$(BIN)/python -m supply.audit
 
 check: lint ## formatting, lint, types, and the tests that need no server
-	$(BIN)/pytest tests/unit tests/property tests/project
+	$(BIN)/pytest -n 2 tests/unit tests/property tests/project
 
 # $(call install,PROGRAM:PACKAGE …,what happens without them)
 define install
