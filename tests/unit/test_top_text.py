@@ -2,11 +2,10 @@
 
 import pytest
 
+from wakizashi.amounts import amount, duration
 from wakizashi.top.text import (
     ASCII,
     UNICODE,
-    amount,
-    duration,
     fit,
     printable,
     sparkline,

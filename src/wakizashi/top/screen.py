@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from wakizashi.amounts import duration
 from wakizashi.top import columns
 from wakizashi.top.columns import Label
-from wakizashi.top.text import Glyphs, Line, Style, duration, fit, printable
+from wakizashi.top.text import Glyphs, Line, Style, fit, printable
 from wakizashi.top.traffic import Picture, Row
 from wakizashi.top.view import KEYS, Sort, View
 
