@@ -20,9 +20,9 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Self, TextIO, cast
+from typing import Any, Self, TextIO, TypeVar, cast
 
 from wakizashi import terminals
 from wakizashi.amounts import duration
@@ -55,6 +55,7 @@ class Step:
     """From 0 to 1; None where the end is not known."""
 
 
+Row = TypeVar("Row")
 Tell = Callable[[float], Step]
 """How far it is after so many seconds. Called on a thread of its own, so it only looks."""
 
@@ -110,6 +111,25 @@ def stopping(what: str, number: int, deadline_seconds: float) -> Step:
             f"{number:,}, {seconds} s; Ctrl-C leaves",
         )
     )
+
+
+class Counter:
+    """Rows of unknown number that are read, one kind after another."""
+
+    def __init__(self) -> None:
+        self._what, self._number = "row", 0
+
+    def through(self, what: str, rows: Iterable[Row]) -> Iterator[Row]:
+        """The same rows, each of them a ``what``, counted anew."""
+        self._what, self._number = what, 0
+        for row in rows:
+            self._number += 1
+            yield row
+
+    def tell(self, elapsed_seconds: float) -> Step:
+        """How many so far, of those that are being read, and how long all took."""
+        text = f"{count(self._number, self._what)} so far, {duration(elapsed_seconds)}"
+        return Step((f"reading: {text}", text))
 
 
 class Above:
