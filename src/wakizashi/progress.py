@@ -139,40 +139,42 @@ class Above:
         self._below = below
         self._lock = threading.RLock()
         self._line = ""
+        self._there = False
+        """The line is on the terminal."""
         self._whole = True
-        """What was written last ended its line."""
+        """What was written last ended its line; else there is no room below it."""
         self._over = False
 
     def write(self, text: str) -> int:
         """Write above the line."""
         with self._lock:
+            before = ERASE if self._there else ""
             self._whole = text.endswith("\n") if text else self._whole
-            before = ERASE if self._line else ""
-            if not self._whole:
-                self._line = ""  # until it is drawn again
-            self._below.write(f"{before}{text}{_drawn(self._line)}")
+            self._there = bool(self._line) and self._whole
+            self._below.write(f"{before}{text}{_drawn(self._line) if self._there else ''}")
             self._below.flush()
         return len(text)
 
     def draw(self, text: str) -> None:
         """Have this line there; none where it is empty. A terminal that takes nothing is let be."""
         with self._lock:
+            self._line = text
             if self._over or not self._whole or not _takes(self._below):
                 return
-            if text or self._line:
+            if text or self._there:
                 self._below.write(_drawn(text) or ERASE)
                 self._below.flush()
-            self._line = text
+            self._there = bool(text)
 
     def forget(self) -> None:
         """Somebody else has the terminal: what is there is not the line's."""
         with self._lock:
-            self._line = ""
+            self._line, self._there = "", False
 
     def let_go(self) -> str:
         """Draw no more; what erases the line. In a signal handler, so without the lock."""
         self._over = True
-        return ERASE if self._line else ""
+        return ERASE if self._there else ""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._below, name)
