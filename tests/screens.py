@@ -21,9 +21,11 @@ from tests.center_servers import until
 
 def seen(written: str, columns: int) -> list[str]:
     """The lines that a terminal shows that was written this; it knows no more than is needed."""
-    lines, row, column = [""], 0, 0
-    for part in re.findall(r"\x1b\[J|\r|\n|[^\x1b\r\n]", written):
-        if part == "\r":
+    lines, row, column, breaks = [""], 0, 0, True
+    for part in re.findall(r"\x1b\[J|\x1b\[\?7[lh]|\r|\n|[^\r\n]", written):
+        if part.startswith("\x1b[?7"):
+            breaks = part.endswith("h")
+        elif part == "\r":
             column = 0
         elif part == "\n":
             row += 1
@@ -32,6 +34,8 @@ def seen(written: str, columns: int) -> list[str]:
             del lines[row + 1 :]
             lines[row] = lines[row][:column]
         else:
+            if column == columns and not breaks:
+                column -= 1
             if column == columns:
                 row, column = row + 1, 0
                 lines += [""] * (row + 1 - len(lines))

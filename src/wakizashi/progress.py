@@ -181,7 +181,9 @@ class Above:
 
 
 def _drawn(text: str) -> str:
-    return f"\r{text}{ERASE[1:]}\r" if text else ""
+    # A terminal may have become narrower and not told yet (tmux takes 0.25 s): it must not begin a
+    # second line. So no line breaks (DECAWM) meanwhile.
+    return f"\r\x1b[?7l{text}{ERASE[1:]}\r\x1b[?7h" if text else ""
 
 
 def _takes(stream: TextIO) -> bool:

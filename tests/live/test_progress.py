@@ -5,6 +5,7 @@ import gzip
 import http.server
 import json
 import re
+import shlex
 import signal
 import socket
 import struct
@@ -23,6 +24,7 @@ from tests.center_servers import free_port, until
 from tests.daemons import is_ready, need_root, veth
 from tests.influx_fake import Exchange, fake_influx
 from tests.screens import Screen, command
+from tests.tmux import Tmux
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -259,6 +261,51 @@ def test_query_and_audit(tmp_path: Path, influx: Influx, verb: str, what: str) -
         ["wakizashi: error: does not add up: 1 fault"] if verb == "audit" else []
     )  # it proves nothing
     assert (code, screen.lines) == (len(told), [*told, ""])
+
+
+def test_another_size(tmp_path: Path, influx: Influx) -> None:
+    """A real terminal breaks the line that became too long into two, and puts it together again."""
+    tmux = Tmux(tmp_path)
+    tmux.start(100, 20)
+    try:
+        words = shlex.join(command(PEOPLE, *asking(tmp_path, "query", influx)))
+        script = tmp_path / "run"
+        script.write_text(f"exec {words}\n")
+        tmux.type("-l", f"sh {script}")
+        tmux.type("Enter")
+        tmux.shows(r"^reading: 0 rows so far, \d:\d\d:\d\d$")
+        for width in (25, 100, 12, 80):
+            tmux.resize(width, 20)
+            text = {25: r"0 rows so far, 0:\d\d", 12: r"0 rows so f"}.get(
+                width, "reading: 0 rows so far,"
+            )
+            tmux.shows(rf"^{text}.*\n*\Z")
+            until(lambda: "\n".join(tmux.screen).count("so f") == 1, "one line alone")
+        influx.go.set()
+        tmux.shows(r"^no traffic in that time\nready>\n*\Z")
+        assert "so far" not in "\n".join(tmux.screen)
+    finally:
+        tmux.stop()
+
+
+def test_a_pager_has_the_screen_for_itself(tmp_path: Path, influx: Influx) -> None:
+    tmux = Tmux(tmp_path)
+    tmux.start(80, 20)
+    try:
+        words = shlex.join(command(PEOPLE, *asking(tmp_path, "query", influx)))
+        script = tmp_path / "run"
+        script.write_text(f"{words} | less\n")
+        tmux.type("-l", f"sh {script}; echo over")
+        tmux.type("Enter")
+        assert influx.asked.wait(60)
+        assert not influx.go.wait(1.5)  # it would be there by now
+        assert "so far" not in "\n".join(tmux.screen)
+        influx.go.set()
+        tmux.shows(r"^no traffic in that time$")
+        tmux.type("q")
+        tmux.shows(r"^over$")
+    finally:
+        tmux.stop()
 
 
 def test_what_is_over_soon_writes_nothing(tmp_path: Path, influx: Influx) -> None:

@@ -4,7 +4,6 @@ import io
 import logging
 import os
 import pty
-import re
 import sys
 import termios
 import threading
@@ -123,7 +122,7 @@ def test_what_is_over_soon_shows_nothing(screen: Fake, clock: Clock) -> None:
     clock.now += 0.02
     shown.round()
     assert seen(screen.getvalue(), 40) == ["after 0.5 s"]
-    assert screen.getvalue().endswith("\r")  # what the terminal echoes is drawn over
+    assert screen.getvalue().endswith("\r\x1b[?7h")  # what the terminal echoes is drawn over
 
 
 def test_the_same_is_drawn_again_once_a_second_alone(screen: Fake, clock: Clock) -> None:
@@ -163,6 +162,19 @@ def test_another_width_holds_from_the_next_update_on(screen: Fake, clock: Clock)
     width = 20
     shown.round()
     assert seen(screen.getvalue(), 80) == [" 30 %  3 of 10"]
+
+
+def test_a_terminal_that_is_narrower_than_it_told_shows_one_line(
+    screen: Fake, clock: Clock
+) -> None:
+    shown = made(screen, clock, columns=lambda: 80, tell=lambda _: STEP)
+    clock.now += 1
+    shown.round()
+    clock.now += 1
+    shown.round()
+    assert len(seen(screen.getvalue(), 30)) == 1
+    shown.above.write("x" * 40 + "\n")  # which may have two, as ever
+    assert seen(screen.getvalue(), 30)[:2] == ["x" * 30, "x" * 10]
 
 
 def test_who_has_the_terminal_meanwhile_is_let_be(screen: Fake, clock: Clock) -> None:
@@ -309,7 +321,7 @@ def test_characters_are_those_that_the_encoding_has(
         assert isinstance(shown, Progress)
         monkeypatch.setattr(shown, "_begun", -1000.0)
         shown.round()
-        assert os.read(user, 1000).decode(encoding).startswith(f"\r{bar}")
+        assert os.read(user, 1000).decode(encoding).startswith(f"\r\x1b[?7l{bar}")
     os.close(user)
 
 
@@ -334,4 +346,3 @@ def test_a_pager_has_the_terminal(
 
 def test_it_is_never_more_than_ten_times_a_second() -> None:
     assert progress.ROUND_SECONDS >= 0.1
-    assert not re.search(r"\d", progress.ERASE)
