@@ -156,10 +156,15 @@ def test_probe_that_stops_in_its_time(tmp_path: Path) -> None:
     assert all(re.match(LOG, line) for line in screen.lines[:-1]), screen.lines
 
 
-def deliver(folder: Path, port: int, capture: Path) -> "subprocess.Popen[bytes]":
+@contextlib.contextmanager
+def delivering(folder: Path, port: int, capture: Path) -> Iterator[None]:
     (folder / "sender").mkdir()
     words = replay(folder / "sender", port, capture)
-    return subprocess.Popen(command(PROBE, *words), stdout=subprocess.DEVNULL)
+    with subprocess.Popen(command(PROBE, *words), stdout=subprocess.DEVNULL) as sender:
+        try:
+            yield
+        finally:
+            sender.kill()
 
 
 def test_center_that_stops(tmp_path: Path, capture: Path) -> None:
@@ -185,7 +190,7 @@ def test_center_that_stops(tmp_path: Path, capture: Path) -> None:
         )
         with Screen(CENTER, "-c", path, folder=tmp_path, columns=500) as screen:
             screen.shows("listening on")
-            with deliver(tmp_path, port, capture) as sender:
+            with delivering(tmp_path, port, capture):
                 assert met.wait(60)
                 screen.type(CTRL_C)
                 screen.shows(
@@ -193,7 +198,6 @@ def test_center_that_stops(tmp_path: Path, capture: Path) -> None:
                 )
                 influx.over.set()
                 code, _ = screen.end()
-                sender.kill()
     assert code == 0
     assert re.fullmatch(rf"{LOG}stopped", screen.lines[-2])
     told = [re.sub(r"^\^C", "", line) for line in screen.lines[:-1]]  # what the terminal echoed

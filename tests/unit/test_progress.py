@@ -226,10 +226,10 @@ def test_log_and_standard_error_go_through_it_and_back(
     monkeypatch.setattr(logging.root, "handlers", [handler, other])
     monkeypatch.setattr(sys, "stderr", screen)
     with made(screen, clock) as shown:
-        shown.above.draw("the line")
+        shown.above.draw("the line, which is longer")
         logging.getLogger("x").warning("a warning")
         print("a print", file=sys.stderr)
-        assert seen(screen.getvalue(), 40) == ["a warning", "a print", "the line"]
+        assert seen(screen.getvalue(), 40) == ["a warning", "a print", "the line, which is longer"]
         assert sys.stderr.encoding == screen.encoding
     assert sys.stderr is screen and handler.stream is screen and other.stream is not screen
     assert seen(screen.getvalue(), 40) == ["a warning", "a print", ""]

@@ -69,6 +69,8 @@ def test_export_is_what_was_found_in_memory_or_in_a_file(
     expected = io.StringIO()
     write(found, by, form, expected)
     assert len(found) == (100 if by else 1000)
+    order = [-int(row["size"]) if by else int(row["timestamp"]) for row in found]
+    assert order == sorted(order)
     assert exported(database, form, by) == expected.getvalue()
     monkeypatch.setattr(query, "KEPT_BYTES", 1)
     assert exported(database, form, by) == expected.getvalue()
