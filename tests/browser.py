@@ -92,7 +92,9 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture
 def looker(chromium: Browser) -> Iterator[Page]:
     """A page 1440 wide; in the end nothing may have been told on its console, and nothing thrown."""
-    context = chromium.new_context(viewport={"width": 1440, "height": 1000}, reduced_motion="reduce")
+    context = chromium.new_context(
+        viewport={"width": 1440, "height": 1000}, reduced_motion="reduce"
+    )
     page = context.new_page()
     page.set_default_timeout(30_000)
     told: list[str] = []

@@ -48,8 +48,7 @@ def query(path: Path | None, last: str, by: str, form: str, overrides: tuple[str
 
         fields = tuple(name for name in by.replace(" ", "").split(",") if name)
         _refuse_listed_secrets(overrides)
-        rows = reader.query(path, last=last, by=fields, overrides=overrides)
-        reader.write(rows, fields, form)
+        reader.export(path, last=last, by=fields, form=form, overrides=overrides)
 
     guard("wakizashi", work)
 

@@ -148,6 +148,11 @@ class WindowDirectory(Shelf):
         with self._lock:
             return sorted(self._entries.values())
 
+    @property
+    def waiting(self) -> int:
+        """How many windows wait. Any thread may ask, and often: it holds nobody up."""
+        return len(self._entries)
+
     def last_identity(self, probe: str) -> tuple[int, int]:
         """Latest start (ms) and highest number of ``probe``'s windows here; (-1, 0) if none.
 

@@ -15,6 +15,7 @@ from typing import NoReturn, Self
 
 from wakizashi.errors import EXIT_OK, EXIT_RUNTIME, WakizashiError
 from wakizashi.logs import last_words, one_line
+from wakizashi.progress import let_go
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +61,8 @@ def _say(text: str, message: str) -> None:
 def leave_at_once() -> NoReturn:
     """What a second signal does."""
     message = "second signal: leaving at once"
-    os.write(sys.stderr.fileno(), f"{last_words(message, message)}\n".encode())
+    line = f"{let_go(sys.stderr)}{last_words(message, message)}\n"
+    os.write(sys.stderr.fileno(), line.encode())
     os._exit(EXIT_RUNTIME)
 
 

@@ -56,6 +56,24 @@ def test_gzipped_file_cut_or_altered_anywhere_is_an_error(packed: bytes, tmp_pat
             read(path)
 
 
+@pytest.mark.parametrize("compressed", [True, False])
+def test_how_far_it_is_in_the_file_as_it_lies_there(
+    packed: bytes, tmp_path: Path, *, compressed: bool
+) -> None:
+    data = packed if compressed else gzip.decompress(packed)
+    path = tmp_path / "trace.pcap"
+    path.write_bytes(data)
+    tap = ReplayTap(path, FlowCounter(100, ()))
+    tap.pump(3)
+    passed = tap.take_passed().bytes
+    assert passed and tap.passed_bytes == passed
+    while tap.pump(1_000):
+        pass
+    assert tap.read_bytes == tap.size_bytes == len(data)
+    assert tap.passed_bytes == passed + tap.take_passed().bytes > passed
+    tap.close()
+
+
 def test_what_is_no_file_is_told_with_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(CaptureFileError, match="Is a directory; name a file that this user"):
         read(tmp_path)

@@ -2,12 +2,11 @@
 
 import pytest
 
+from wakizashi.amounts import amount, duration
 from wakizashi.names import printable
 from wakizashi.top.text import (
     ASCII,
     UNICODE,
-    amount,
-    duration,
     fit,
     sparkline,
 )

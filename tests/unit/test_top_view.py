@@ -7,10 +7,10 @@ import pytest
 
 from tests.center_servers import until
 from wakizashi import names as module
+from wakizashi import terminals
 from wakizashi.names import Names
-from wakizashi.top import terminal
 from wakizashi.top.run import Form, form
-from wakizashi.top.text import ASCII, UNICODE
+from wakizashi.top.text import ASCII, UNICODE, glyphs
 from wakizashi.top.view import KEYS, MOST_FILTER, Sort, View, keys, press
 
 
@@ -208,9 +208,9 @@ def test_what_is_printed_where() -> None:
     ],
 )
 def test_characters_are_those_of_the_locale(environment: dict[str, str], found: object) -> None:
-    assert terminal.glyphs(environment) is found
+    assert glyphs(environment) is found
 
 
 def test_no_color() -> None:
-    assert terminal.colours({}) and terminal.colours({"NO_COLOR": ""})
-    assert not terminal.colours({"NO_COLOR": "1"})
+    assert terminals.colours({}) and terminals.colours({"NO_COLOR": ""})
+    assert not terminals.colours({"NO_COLOR": "1"})

@@ -78,6 +78,11 @@ class Admission:
 
     # -- calls -------------------------------------------------------------------------------
 
+    @property
+    def calls(self) -> int:
+        """How many are in progress."""
+        return self._calls
+
     def begin_call(self) -> str | None:
         """Count a call in; why its windows can't be taken, if they can't."""
         self._calls += 1

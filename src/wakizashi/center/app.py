@@ -5,12 +5,13 @@ import contextlib
 import gc
 import logging
 import resource
+import time
 from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from wakizashi import wire
+from wakizashi import progress, wire
 from wakizashi.center.admission import Admission
 from wakizashi.center.backend import Backend, open_backend
 from wakizashi.center.config import CenterConfig
@@ -172,13 +173,28 @@ async def _listen(
         _log.info("stopping: finishing what was delivered")
         await states.enter_graceful_shutdown()
         ingest.stop()
-        await server.stop(STOP_SECONDS)
-        await store.close(STOP_SECONDS)
+        await _drain(server, store, admission)
         await checking
         for task in (*watching, beating):
             task.cancel()
     finally:
         await asyncio.to_thread(http.close)
+
+
+async def _drain(server: grpc.aio.Server, store: Store, admission: Admission) -> None:
+    """Wait for calls, then for windows, and tell who looks for which."""
+    deadline = time.monotonic() + 2 * STOP_SECONDS
+
+    def tell(_: float) -> progress.Step:
+        seconds = deadline - time.monotonic()
+        if store.waiting:
+            return progress.stopping("window", store.waiting, seconds)
+        return progress.stopping("call", admission.calls, seconds)
+
+    with progress.shown(tell):
+        await server.stop(STOP_SECONDS)
+        deadline = time.monotonic() + STOP_SECONDS
+        await store.close(STOP_SECONDS)
 
 
 def _stop_event(signals: StopSignal) -> asyncio.Event:

@@ -105,6 +105,8 @@ class Store:
         self._throttle = Throttle(_log)
         self._items: list[_Item] = []
         self._points = 0
+        self.waiting = 0
+        """Windows that were submitted and have no word yet."""
         self._arrived = asyncio.Event()
         self._full = asyncio.Event()
         self._closing = False
@@ -169,6 +171,7 @@ class Store:
     ) -> asyncio.Future[Outcome]:
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         item = _Item(window, chunks, stored, future)
+        self.waiting += 1
         if self._closing:
             self._finish([item], self._retry("the center is stopping"))
             return future
@@ -282,6 +285,7 @@ class Store:
 
     def _finish(self, items: Sequence[_Item], outcome: Outcome, *, kept: bool = False) -> None:
         open_items = [item for item in items if not item.future.done()]
+        self.waiting -= len(open_items)
         status = "recovered" if kept else outcome.status.value
         self._metrics.windows.labels(status).inc(len(open_items))
         if outcome.status is Status.STORED:

@@ -10,6 +10,7 @@ import logging
 import math
 import time
 
+from wakizashi import progress
 from wakizashi.errors import Retryable
 from wakizashi.lifecycle import StopSignal
 from wakizashi.notify import Supervisor
@@ -145,9 +146,15 @@ def _stop(
     _log.info("stopping: delivering what waits, for %.0f s at most", STOP_SECONDS)
     deadline = time.monotonic() + STOP_SECONDS
     unsaved = probe.finish()
-    courier.stop(deadline)
-    if unsaved is not None:
-        last_resort(unsaved, transmitter, dump, stats)
+
+    def tell(_: float) -> progress.Step:
+        number = dump.directory.waiting + (unsaved is not None)
+        return progress.stopping("window", number, deadline - time.monotonic())
+
+    with progress.shown(tell):
+        courier.stop(deadline)
+        if unsaved is not None:
+            last_resort(unsaved, transmitter, dump, stats)
     waiting = len(dump.directory.pending())
     dump.directory.close()
     _log.info(

@@ -7,9 +7,11 @@ nothing is sent.
 """
 
 import logging
+from functools import partial
 from pathlib import Path
 
-from wakizashi import wire
+from wakizashi import progress, wire
+from wakizashi.amounts import amount
 from wakizashi.errors import Retryable, WakizashiError
 from wakizashi.model import Tally
 from wakizashi.probe.addresses import Center
@@ -23,6 +25,7 @@ from wakizashi.probe.engines.replay import ReplayEngine, ReplayTap
 from wakizashi.probe.stats import ProbeStats
 from wakizashi.probe.transmit import Transmitter
 from wakizashi.probe.window import WindowBuilder
+from wakizashi.window_file import Entry
 
 _log = logging.getLogger(__name__)
 
@@ -76,7 +79,9 @@ def replay(config: ProbeConfig, path: Path) -> ProbeStats:
             interval_seconds=config.capInterval,
             stats=stats,
         )
-        if not courier.deliver_with_retries():
+        with progress.shown(partial(_sent, stats, dump.directory.waiting)):
+            delivered = courier.deliver_with_retries()
+        if not delivered:
             waiting = len(dump.directory.pending())
             raise WakizashiError(
                 f"--pcap: {path}: {waiting} windows are not acknowledged and wait in "
@@ -99,18 +104,41 @@ def _save(config: ProbeConfig, name: str, tap: ReplayTap, dump: Dump) -> None:
     builder = WindowBuilder(name, tuple(sorted(config.tags.items())), config.maxFlows)
     interval_ms = config.capInterval * 1000
     number = 0
-    saved = []
+    saved: list[Entry] = []
     try:
-        while tap.next_ms is not None:
-            start = tap.next_ms - tap.next_ms % interval_ms
-            tap.until_ms = start + interval_ms
-            builder.reset(addresses)
-            while tap.pump(_CHUNK_PACKETS):
-                pass
-            number += 1
-            builder.add(tap.name, b"", tap.take(), tap.take_passed())
-            saved.append(dump.save(builder.build(start, start + interval_ms, number)))
+        with progress.shown(partial(_read, tap, saved)):
+            while tap.next_ms is not None:
+                start = tap.next_ms - tap.next_ms % interval_ms
+                tap.until_ms = start + interval_ms
+                builder.reset(addresses)
+                while tap.pump(_CHUNK_PACKETS):
+                    pass
+                number += 1
+                builder.add(tap.name, b"", tap.take(), tap.take_passed())
+                saved.append(dump.save(builder.build(start, start + interval_ms, number)))
     except BaseException:  # an interrupt too: of a file not read to its end nothing is sent
         for entry in saved:
             dump.directory.remove(entry)
         raise
+
+
+def _read(tap: ReplayTap, saved: list[Entry], elapsed_seconds: float) -> progress.Step:
+    part = tap.read_bytes / max(1, tap.size_bytes)
+    of = f"{amount(tap.read_bytes, 'B')} of {amount(tap.size_bytes, 'B')} read"
+    windows, counted = progress.count(len(saved), "window"), amount(tap.passed_bytes, "B")
+    left = progress.left(part, elapsed_seconds)
+    texts = (
+        progress.joined(of, f"{windows} with {counted}", left),
+        progress.joined(f"{windows} with {counted}", left),
+        progress.joined("reading", left),
+    )
+    return progress.Step(texts, part)
+
+
+def _sent(stats: ProbeStats, windows: int, elapsed_seconds: float) -> progress.Step:
+    done = stats.windows_acked + stats.windows_rejected
+    part = done / max(1, windows)
+    left = progress.left(part, elapsed_seconds)
+    of = f"{done:,} of {progress.count(windows, 'window')}"
+    texts = (progress.joined(f"{of} sent and acknowledged", left), progress.joined(of, left))
+    return progress.Step(texts, part)

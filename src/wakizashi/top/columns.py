@@ -7,10 +7,11 @@ IPv6 addresses and both directions fit 80 columns.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from wakizashi.amounts import amount
 from wakizashi.model import Ledger, Tally
 from wakizashi.names import printable
 from wakizashi.top.order import value
-from wakizashi.top.text import Glyphs, Line, Span, Style, amount, fit, sparkline
+from wakizashi.top.text import Glyphs, Line, Span, Style, fit, sparkline
 from wakizashi.top.traffic import Picture, Row
 from wakizashi.top.view import Sort, View
 

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from wakizashi.amounts import duration
 from wakizashi.model import Ledger, Tally, Window
 from wakizashi.names import printable
 from wakizashi.top import columns
 from wakizashi.top.columns import Label
 from wakizashi.top.screen import Header
-from wakizashi.top.text import Glyphs, duration, numeric, plain
+from wakizashi.top.text import Glyphs, numeric, plain
 from wakizashi.top.traffic import Picture, Row, Traffic
 from wakizashi.top.view import View
 

@@ -21,12 +21,13 @@ from wakizashi.probe.capture import choose
 from wakizashi.probe.devices import Netlink
 from wakizashi.run_as import assume
 from wakizashi.sections import DaemonSection
-from wakizashi.top import capturing, printing, screen, terminal
+from wakizashi.terminals import capable, colours
+from wakizashi.top import capturing, printing, screen
 from wakizashi.top.capturing import Capture
 from wakizashi.top.order import Order
 from wakizashi.top.screen import Header, Scene
 from wakizashi.top.terminal import Terminal
-from wakizashi.top.text import numeric
+from wakizashi.top.text import glyphs, numeric
 from wakizashi.top.traffic import Picture, Traffic
 from wakizashi.top.view import View, keys, press
 
@@ -64,7 +65,7 @@ def form(
     """What is meant: without a terminal at both ends, text."""
     if json:
         return Form.JSON
-    return Form.PLAIN if plain or not (terminals and terminal.capable(environment)) else Form.SCREEN
+    return Form.PLAIN if plain or not (terminals and capable(environment)) else Form.SCREEN
 
 
 def run(options: Options) -> None:
@@ -108,7 +109,7 @@ def _user(name: str) -> DaemonSection | None:
 
 def _terminal() -> Terminal:
     keys, shown = sys.stdin.fileno(), sys.stdout.fileno()
-    return Terminal(keys, shown, colour=terminal.colours(os.environ))
+    return Terminal(keys, shown, colour=colours(os.environ))
 
 
 def _print(
@@ -118,7 +119,7 @@ def _print(
     traffic = Traffic(options.interval_seconds)
     names, order = Names(), Order()
     view = View(bits=options.bits, names=options.names)
-    shown = terminal.glyphs(os.environ)
+    shown = glyphs(os.environ)
 
     def take(window: Window, seconds: float) -> None:
         traffic.add(window, seconds)
@@ -171,7 +172,7 @@ class Screen:
         self._view = View(names=options.names, bits=options.bits)
         self._names, self._order = Names(), Order()
         self._notices = _Notices()
-        self._glyphs = terminal.glyphs(os.environ)
+        self._glyphs = glyphs(os.environ)
         self._terminal = taken
 
     def run(self, stop: StopSignal) -> None:

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from wakizashi.amounts import duration
 from wakizashi.names import printable
 from wakizashi.top import columns
 from wakizashi.top.columns import Label
-from wakizashi.top.text import Glyphs, Line, Style, duration, fit
+from wakizashi.top.text import Glyphs, Line, Style, fit
 from wakizashi.top.traffic import Picture, Row
 from wakizashi.top.view import KEYS, Sort, View
 

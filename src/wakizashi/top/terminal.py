@@ -8,37 +8,19 @@ import contextlib
 import os
 import signal
 import termios
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn, Self
 
 from wakizashi.lifecycle import leave_at_once
 from wakizashi.top.screen import Size
-from wakizashi.top.text import ASCII, UNICODE, Glyphs, Line, Style
+from wakizashi.top.text import Line, Style
 
 # The alternate screen; no cursor; no line break at the last column.
 _ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l"
 _LEAVE = "\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l"
 _SIGNALS = (signal.SIGWINCH, signal.SIGTSTP, signal.SIGCONT)
 _DEFAULT_SIZE = Size(80, 24)
-
-
-def glyphs(environment: Mapping[str, str]) -> Glyphs:
-    """Those that the locale's encoding has; without a locale UTF-8 is taken for it."""
-    for name in ("LC_ALL", "LC_CTYPE", "LANG"):
-        if locale := environment.get(name):
-            return UNICODE if "utf8" in locale.lower().replace("-", "") else ASCII
-    return UNICODE
-
-
-def colours(environment: Mapping[str, str]) -> bool:
-    """Whether colours are wanted (https://no-color.org)."""
-    return not environment.get("NO_COLOR")
-
-
-def capable(environment: Mapping[str, str]) -> bool:
-    """Whether the terminal says that it can move a cursor."""
-    return environment.get("TERM", "dumb") not in ("dumb", "")
 
 
 def rendered(line: Line, width: int, *, colour: bool) -> str:

@@ -7,6 +7,7 @@ ends quietly where a file is cut off; this module does not.
 import gzip
 import io
 import logging
+import os
 import struct
 import zlib
 from collections.abc import Collection
@@ -113,13 +114,16 @@ class ReplayTap(Tap):
 
         self._path = path
         self._counter = counter
-        self._passed = Tally()
+        self._passed = self._taken = Tally()
         self.until_ms: int | None = None
         """:meth:`pump` stops before the first packet of this time or later; None for no end."""
         self._reader: Any = None
         self._foreign = Scapy_Exception
         try:
-            self._file = _Watched(_open(path))
+            self._on_disk, content = _open(path)
+            self._file = _Watched(content)
+            self.size_bytes = os.fstat(self._on_disk.fileno()).st_size
+            """Of the file, compressed or not."""
         except OSError as error:
             raise _unreadable(path, error) from error
         conf.warning_threshold = 0  # else scapy keeps frequent warnings to itself
@@ -254,7 +258,18 @@ class ReplayTap(Tap):
     def take_passed(self) -> Tally:
         """Packets and bytes read since the last call: the file's own account, for the ledger."""
         passed, self._passed = self._passed, Tally()
+        self._taken += passed
         return passed
+
+    @property
+    def read_bytes(self) -> int:
+        """How far it is in the file, of ``size_bytes``; with what is read ahead. Any thread."""
+        return self._on_disk.tell()
+
+    @property
+    def passed_bytes(self) -> int:
+        """All that :meth:`take_passed` tells. Any thread; for the eye alone."""
+        return self._taken.bytes + self._passed.bytes
 
     def set_endpoints(self, endpoints: Collection[Endpoint]) -> None:
         """Replace the center's endpoints."""
@@ -270,6 +285,7 @@ class ReplayTap(Tap):
         self._log.propagate = self._propagate
         self._log.setLevel(self._level)
         self._file.close()
+        self._on_disk.close()  # gzip leaves it open
 
 
 def _mend(reader: Any) -> None:
@@ -305,14 +321,12 @@ def _unreadable(path: Path, error: OSError) -> CaptureFileError:
     )
 
 
-def _open(path: Path) -> BinaryIO:
+def _open(path: Path) -> tuple[BinaryIO, BinaryIO]:
+    """The file, and its content, which may be the same."""
     file = open(path, "rb")  # noqa: SIM115 - the tap closes it
     magic = file.read(2)
     file.seek(0)
-    if magic == b"\x1f\x8b":
-        file.close()
-        return cast(BinaryIO, gzip.open(path))
-    return file
+    return file, cast(BinaryIO, gzip.GzipFile(fileobj=file)) if magic == b"\x1f\x8b" else file
 
 
 def _is_second_sight(data: bytes, link: int) -> bool:
