@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,12 @@ def test_demo_that_is_told_to_end_leaves_nothing_behind(number: int) -> None:
             if line.startswith("srcIP"):
                 break
         folder = said[0].split()[-1]
-        assert len(running(folder)) == 2
+        assert len(running(folder)) == 3
+        (page,) = re.findall(r"^demo: look at it on (http://127\.0\.0\.1:\d+)/", said[1])
+        assert b"<title>" in urllib.request.urlopen(page, timeout=10).read()
+        shown = json.load(urllib.request.urlopen(f"{page}/api/v1/span?last=1m", timeout=10))
+        labels = {(row["src"], row["dst"]) for row in shown["talkers"]["rows"]}
+        assert ("web-1", "alice") in labels
         demo.send_signal(number)
         out, faults = demo.communicate(timeout=60)
     assert demo.returncode == 0, out + faults

@@ -130,8 +130,8 @@ def _dashboard(center_file: Path, folder: Path, port: int, stop: StopSignal) -> 
     more = ("--listen", address, "--names", str(names), "--no-dns")
     with _program("wakizashi dashboard", center_file, folder, *more) as dashboard:
         _wait(lambda: _answers(port, "/healthz"), dashboard, stop, "the dashboard to answer")
-        click.echo(f"demo: look at it on http://{address}/")
-        yield f", also on http://{address}/"
+        click.echo(f"demo: look at it on http://{address}/?last=1m")
+        yield f", also on http://{address}/?last=1m"
 
 
 def _check(*children: _Child) -> None:

@@ -4,7 +4,7 @@
 // theme is not, being the reader's and not the view's. Unknown or broken parameters are left out
 // rather than refused: an old link should still show what it can.
 
-export const LASTS = ["15m", "1h", "6h", "24h", "7d", "30d"];
+export const LASTS = ["1m", "15m", "1h", "6h", "24h", "7d", "30d"];
 export const BYS = ["pairs", "services", "probes"];
 export const FILTERS = ["probe", "service", "host", "src", "dst"];
 export const SORTS = ["bytes", "packets", "src", "dst"];
