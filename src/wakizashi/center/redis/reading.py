@@ -25,7 +25,9 @@ from wakizashi.model import LedgerRecord, LedgerSum
 
 BATCH_FIELDS = 50_000
 """About so many fields are read with one pipeline: some 10 MB."""
-_BATCH_WINDOWS = 1_000
+KNOWN_FIELDS = 100_000
+"""About so many fields of a probe are remembered; some 30 MB."""
+_BATCH_WINDOWS, _BATCH_HOURS = 1_000, 12
 _FIELDS = {"probe": 0, "probeIP": 1, "srcIP": 2, "dstIP": 3}
 
 _Hash = list[bytes]
@@ -67,24 +69,11 @@ class Reader:
         selection: Selection | None = None,
     ) -> Iterator[tuple[str, int, _Hash]]:
         """Probe, start and hash ``name(probe, start)`` of each window, oldest first."""
-        keys = self._keys
         size = 16
-        for hour in self._hours(since_ms, until_ms):
-            ((members,),) = self._nodes.run(
-                [(keys.probes(hour), [("SMEMBERS", keys.probes(hour))])]
-            )
-            probes = sorted(member.decode() for member in members)
-            if selection is not None:
-                probes = list(filter(selection.may_hold, probes))
-            indexes = [keys.index(probe, hour) for probe in probes]
-            found = self._nodes.run(
-                [(key, [("ZRANGEBYSCORE", key, since_ms, f"({until_ms}")]) for key in indexes]
-            )
-            starts = sorted(
-                (int(start), probe)
-                for probe, (reply,) in zip(probes, found, strict=True)
-                for start in reply
-            )
+        hours = self._hours(since_ms, until_ms)
+        while hours:
+            some, hours = hours[:_BATCH_HOURS], hours[_BATCH_HOURS:]
+            starts = self._starts(some, since_ms, until_ms, selection)
             while starts:
                 batch, starts = starts[:size], starts[size:]
                 wanted = [name(probe, start) for start, probe in batch]
@@ -93,6 +82,30 @@ class Reader:
                     yield probe, start, flat
                 largest = max(len(flat) // 2 for (flat,) in replies)
                 size = max(1, min(_BATCH_WINDOWS, BATCH_FIELDS // max(1, largest)))
+
+    def _starts(
+        self, hours: Sequence[int], since_ms: int, until_ms: int, selection: Selection | None
+    ) -> list[tuple[int, str]]:
+        """Start and probe of the windows in some hours, oldest first."""
+        keys = self._keys
+        sets = [keys.probes(hour) for hour in hours]
+        probes = [
+            (probe, hour)
+            for hour, (members,) in zip(
+                hours, self._nodes.run([(key, [("SMEMBERS", key)]) for key in sets]), strict=True
+            )
+            for probe in (member.decode() for member in members)
+            if selection is None or selection.may_hold(probe)
+        ]
+        indexes = [keys.index(probe, hour) for probe, hour in probes]
+        found = self._nodes.run(
+            [(key, [("ZRANGEBYSCORE", key, since_ms, f"({until_ms}")]) for key in indexes]
+        )
+        return sorted(
+            (int(start), probe)
+            for (probe, _), (reply,) in zip(probes, found, strict=True)
+            for start in reply
+        )
 
     def traffic(self, since_ms: int, until_ms: int, selection: Selection) -> Iterator[Row]:
         """All records, oldest first."""
@@ -119,27 +132,29 @@ class Reader:
         name, step = self._keys.window, step_ms or until_ms + 1
         bucket = 0
         totals: dict[tuple[str, ...], _Total] = {}
-        known: dict[str, dict[bytes, _Total]] = {}
-        """By probe and field; those not selected add to a total that nobody asks for."""
+        meanings: dict[str, dict[bytes, tuple[str, ...] | None]] = {}
+        """What to sum up by for each probe and field; None where it is not selected."""
         for probe, start, flat in self._windows(since_ms, until_ms, name, selection):
             if start - start % step != bucket:
                 yield from _rows(totals, by, bucket if step_ms else None)
-                bucket, totals, known = start - start % step, {}, {}
-            meanings = known.setdefault(probe, {})
+                bucket, totals = start - start % step, {}
+            known = meanings.setdefault(probe, {})
+            if len(known) > KNOWN_FIELDS:
+                known.clear()
             try:
                 for field, value in _pairs(flat):
-                    size, packets = value.split(b" ")
-                    total = meanings.get(field)
-                    if total is None:
+                    if field not in known:
                         names = (probe, *decode_names(field))
-                        if selection.clauses and not selection.holds(names):
-                            total = [0, 0]
-                        else:
-                            key = tuple(names[place] for place in places)
-                            total = totals.setdefault(key, [0, 0])
-                        meanings[field] = total
-                    total[0] += int(size)
-                    total[1] += int(packets)
+                        held = not selection.clauses or selection.holds(names)
+                        known[field] = tuple(names[n] for n in places) if held else None
+                    key = known[field]
+                    if key is not None:
+                        size, packets = value.split(b" ")
+                        total = totals.get(key)
+                        if total is None:
+                            total = totals[key] = [0, 0]
+                        total[0] += int(size)
+                        total[1] += int(packets)
             except ValueError as error:
                 raise self._foreign(name(probe, start)) from error
         yield from _rows(totals, by, bucket if step_ms else None)

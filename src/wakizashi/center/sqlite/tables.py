@@ -63,6 +63,8 @@ class Tables:
         self.ends = (
             f"SELECT (SELECT min(timestamp) FROM {window}), (SELECT max(timestamp) FROM {window})"
         )
+        in_span = f"(timestamp) FROM {window} WHERE timestamp >= ? AND timestamp < ?"
+        self.ends_of_span = f"SELECT (SELECT min{in_span}), (SELECT max{in_span})"
         self.expire = f"UPDATE {window} SET timestamp = NULL WHERE timestamp = ?"
         self.expired = f"SELECT id FROM {window} WHERE timestamp IS NULL LIMIT 1"
         self.record_at = (
