@@ -3,7 +3,7 @@
 A month of windows, 1,000 pairs of addresses seen by 20 probes, 1,000,000 records, written
 by the backend itself to a database of its own; then each question some times, and the
 fastest told, beside the rows of the answer. Nothing is kept. MongoDB is mongod, or FerretDB
-1 where there is none, with a fiftieth of the records: that is slow to write to.
+1 where there is none, with a 200th of the records: that is slow to write to.
 """
 
 import os
@@ -23,7 +23,7 @@ from wakizashi.model import Ledger, LedgerRecord, StoredWindow, Tally, TrafficRe
 
 PROBES, PAIRS, WINDOWS = 20, 50, 1_000
 """Pairs and windows of each probe."""
-SMALL = 50
+SMALL = 200
 """Into so many parts the number of windows is divided where writing is slow."""
 REPETITIONS = 5
 DAY_MS, HOUR_MS = 86_400_000, 3_600_000

@@ -247,7 +247,11 @@ def test_sums_are_exact_beyond_63_bits(tmp_path: Path) -> None:
     with opened("sqlite", settings(tmp_path)) as made:
         made.write([aggregate(window(number, size=big)) for number in range(3)])
         (row,) = made.traffic(0, END, ["probe"])
+        (bucket,) = made.traffic(0, END, step_ms=END)
+        (ledger,) = made.ledger_sums(0, END)
     assert row == {"probe": "vm-1", "size": 3 * big, "packets": 3}
+    assert bucket == {"timestamp": 0, "size": 3 * big, "packets": 3}
+    assert ledger.ledger.counted == Tally(3, 3 * big)
 
 
 def test_slices_make_no_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,6 +259,10 @@ def test_slices_make_no_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with opened("sqlite", settings(tmp_path)) as made:
         made.write(windows)
         whole = [list(made.traffic(START, END, by)) for by in ([], ["probe"], ["dstIP", "srcIP"])]
+        bys: list[list[str]] = [[], ["probe"], ["dstIP", "srcIP"]]
+        buckets = [list(made.traffic(START, END, by, step_ms=90_000)) for by in bys]
+        devices = list(made.ledger_sums(START, END))
+        assert [len(found) for found in buckets[:2]] == [8, 24]
         assert expected(*windows) == rows(made)
         for slice_rows in (1, 3, 7):
             monkeypatch.setattr(reading, "SLICE_ROWS", slice_rows)
@@ -263,6 +271,8 @@ def test_slices_make_no_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPat
                 list(made.traffic(START, END, by)) for by in ([], ["probe"], ["dstIP", "srcIP"])
             ]
             assert again == whole
+            assert [list(made.traffic(START, END, by, step_ms=90_000)) for by in bys] == buckets
+            assert list(made.ledger_sums(START, END)) == devices
             assert len(ledgers(made)) == len(windows)
             some = [row["timestamp"] for row in made.traffic(START + 30_000, START + 60_000)]
             assert some == [START + 30_000] * 6

@@ -15,7 +15,9 @@ from wakizashi.center.aggregate import aggregate
 from wakizashi.center.backends.mongodb import Mongo
 from wakizashi.center.mongo import reading
 from wakizashi.center.mongo.config import FOR_EVER_SECONDS, Config
+from wakizashi.center.mongo.documents import date, ledger_documents
 from wakizashi.errors import Permanent, Retryable
+from wakizashi.model import TALLIES, Tally
 
 DUPLICATE = {"index": 0, "code": 11000, "errmsg": "E11000 duplicate key"}
 
@@ -59,7 +61,7 @@ class Collection:
     def aggregate(self, pipeline: list[Any], **_: bool) -> list[dict[str, Any]]:
         return self.sums
 
-    def find(self, query: dict[str, Any], fields: dict[str, int]) -> list[dict[str, Any]]:
+    def find(self, query: dict[str, Any], fields: object = None) -> list[dict[str, Any]]:
         return self.documents
 
 
@@ -285,3 +287,43 @@ def test_sums_are_made_here_where_the_server_has_none(untrue: dict[str, Any]) ->
         {"probe": "a", "size": 2**64 - 2, "packets": 2},
         {"probe": "b", "size": 7, "packets": 1},
     ]
+
+
+def test_buckets_of_the_server_are_taken_where_they_are_exact() -> None:
+    collection = Collection(Database(), "traffic")
+    moment = date(START).replace(tzinfo=None)
+    collection.sums = [{"_id": {"timestamp": moment}, "size": 7, "packets": 1}]
+    found = reading.sums(collection, {}, (), 60_000)
+    assert found == [{"timestamp": START, "size": 7, "packets": 1}]
+
+
+def server_ledgers(**more: Any) -> dict[str, Any]:
+    """What MongoDB's pipeline gives of two ledgers of a device, the first one merged from three."""
+    first, last = (date(START + 30_000 * n).replace(tzinfo=None) for n in (0, 1))
+    numbers = {f"{name}_{unit}": 5 for name in TALLIES for unit in ("packets", "bytes")}
+    ends = {"first": first, "first_number": 9, "first_windows": 3, "longest": 60_000}
+    ends |= {"last": last, "last_number": 10, "last_duration": 30_000, "windows": 4}
+    return {"_id": {"probe": "a", "device": "eth0"}, **ends, **numbers, **more}
+
+
+def test_ledgers_summed_up_by_the_server() -> None:
+    collection = Collection(Database(), "traffic_ledger")
+    collection.sums = [server_ledgers(lost_bytes=2**62)]
+    (found,) = reading.ledger_sums(collection, {})
+    assert (found.windows, found.number, found.first_number, found.longest_ms) == (4, 10, 7, 60_000)
+    assert (found.first_ms, found.last_ms, found.end_ms) == (START, START + 30_000, START + 60_000)
+    assert found.ledger.lost == Tally(5, 2**62)
+    assert found.ledger.device == Tally(5, 5)
+
+
+def test_ledgers_are_summed_up_here_where_the_server_has_no_true_sum() -> None:
+    collection = Collection(Database(), "traffic_ledger")
+    collection.sums = [server_ledgers(device_bytes=float(2**64))]
+    windows = [aggregate(window(number, size=2**63 - 1)) for number in range(3)]
+    for stored in windows:
+        for document in ledger_documents(stored):
+            moment = document["timestamp"].replace(tzinfo=None)
+            collection.documents.append(document | {"timestamp": moment})
+    (found,) = reading.ledger_sums(collection, {})
+    assert found.ledger.counted == Tally(3, 3 * (2**63 - 1))
+    assert (found.windows, found.first_number, found.number) == (3, 0, 2)
