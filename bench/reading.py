@@ -38,12 +38,12 @@ def main(names: Iterable[str]) -> None:
     for name in names:
         with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
             windows = WINDOWS // (SMALL if name == "mongodb" else 1)
-            settings = [*_start(name, Path(folder), stack), f"type={name}", "timeout=60"]
+            settings = [*start(name, Path(folder), stack), f"type={name}", "timeout=60"]
             overrides = [f"backendConfig.{setting}" for setting in settings]
             config = load_center(None, overrides, {}).backendConfig
             with closing(open_backend(config)) as backend:
                 for number in range(windows):
-                    backend.write(list(_stored(number, SPAN_MS // windows)))
+                    backend.write(list(stored(number, SPAN_MS // windows)))
             with closing(open_backend(config, read_only=True)) as backend:
                 for question, ask in _questions(backend):
                     rows, seconds = _measure(ask)
@@ -51,9 +51,9 @@ def main(names: Iterable[str]) -> None:
                     print(f"{name:10} {count:>9}  {question:36} {rows:7,} {seconds:8.3f}")
 
 
-def _stored(number: int, length_ms: int) -> Iterator[StoredWindow]:
+def stored(number: int, length_ms: int, since_ms: int = START_MS) -> Iterator[StoredWindow]:
     """One window of each probe; half of the records go out, half come in."""
-    start = START_MS + number * length_ms
+    start = since_ms + number * length_ms
     for probe in range(PROBES):
         name, own = f"probe-{probe:02}", f"10.0.{probe}.1"
         records = []
@@ -103,7 +103,7 @@ def _measure(ask: Callable[[], int]) -> tuple[int, float]:
 # -- databases -------------------------------------------------------------------------------
 
 
-def _start(name: str, folder: Path, stack: ExitStack) -> list[str]:
+def start(name: str, folder: Path, stack: ExitStack) -> list[str]:
     """Start a server where there is one; what the center is told of it, and to keep everything."""
     cpus = share_cpus(os.sched_getaffinity(0))
     if name == "mongodb":
