@@ -64,19 +64,20 @@ export function showThemeButton() {
   put(at("theme"), "title", theme() === "dark" ? "Change to light (t)" : "Change to dark (t)");
 }
 
-/** The words about the data. kind: wait | live | stale | fixed | error. The clock in them is not announced. */
+/** The words about the data. kind: wait | live | stale | fixed | error | refused. The clock in them is not announced. */
 export function showStatus({ kind, last, now, time }) {
   const words = {
     wait: () => "waiting for data",
     live: () => `live, ${ago(now - last)}`,
     stale: () => (last ? `stale: last window ${ago(now - last)}` : "no window yet"),
     fixed: () => `fixed: ${between(time.since, time.until, now)}`,
+    refused: () => "refused",
     error: () => (last ? `no answer; data of ${ago(now - last)}` : "no answer"),
   }[kind]();
   const node = at("status");
   say(node.lastElementChild, words);
   if (node.dataset.kind === kind) return;
   node.dataset.kind = kind;
-  document.body.dataset.live = { wait: "live", error: "stale", fixed: "fixed" }[kind] ?? kind;
+  document.body.dataset.live = { wait: "live", error: "stale", refused: "stale", fixed: "fixed" }[kind] ?? kind;
   announce(words);
 }

@@ -7,6 +7,7 @@ import { forSpan, forTime, talkersOf } from "./state.js";
 
 const QUICKEST_MS = 2000;
 const SLOWEST_MS = 30_000;
+const RESTS = 4; // times as long as it worked, the server is left in peace
 const RETRY_MS = [2000, 5000, 10_000, 20_000, 30_000];
 const SPAN = { links: 30, peers: 300 };
 
@@ -28,13 +29,15 @@ export function createLoop({ view, points, on }) {
     on.busy(true);
     try {
       const state = view();
-      const fleet = ask("fleet", forTime(state));
-      fleet.catch(() => {}); // looked at below, after the river
+      const begun = performance.now();
       const river = await ask("river", forTime(state, { by: state.by, top: 10, points: points() }));
       if (mine !== turn) return;
       time = { since: river.since, until: river.until };
       step = river.step;
       on.river(river);
+      // Not before: over a long time it would keep the server from the first picture.
+      const fleet = ask("fleet", forTime(state));
+      fleet.catch(() => {}); // looked at below, after the span
       const talkers = talkersOf(view());
       const span = await ask("span", forSpan(view(), time, { ...SPAN, ...talkers }));
       if (mine !== turn) return;
@@ -45,7 +48,10 @@ export function createLoop({ view, points, on }) {
       faults = 0;
       on.fine();
       on.busy(false);
-      if (view().last !== null) again(Math.min(SLOWEST_MS, Math.max(QUICKEST_MS, step / 4)));
+      if (view().last !== null) {
+        const tired = RESTS * (performance.now() - begun);
+        again(Math.max(tired, Math.min(SLOWEST_MS, Math.max(QUICKEST_MS, step / 4))));
+      }
     } catch (fault) {
       if (mine !== turn) return;
       if (fault instanceof Superseded) again(QUICKEST_MS); // by another span: the rest of the round is due soon

@@ -212,7 +212,7 @@ function showAge() {
     if (stale) showStale(fleet, last, serverNow());
     else clearBanner();
   } else countdown(fault.retryAt);
-  const kind = fault ? "error" : time === null ? "wait" : view.last === null ? "fixed" : stale || last === null ? "stale" : "live";
+  const kind = fault ? (fault.error.lasting ? "refused" : "error") : time === null ? "wait" : view.last === null ? "fixed" : stale || last === null ? "stale" : "live";
   showStatus({ kind, last, now: serverNow(), time });
 }
 
