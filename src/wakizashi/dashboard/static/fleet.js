@@ -2,7 +2,7 @@
 // devices counted. A state is an icon and a word, never a colour alone.
 
 import { at, el, keyed, put, say, svg } from "./dom.js";
-import { ago, bytes, count, length, moment, percent } from "./format.js";
+import { ago, bytes, count, length, many, moment, percent } from "./format.js";
 
 const ICONS = {
   ok: "M2.5 7.500l3 3 6-7",
@@ -72,7 +72,7 @@ export function createFleet({ onFilter }) {
       put(name, "title", `${probe.name}: show only what it saw`);
       put(fold, "aria-label", `Devices of ${probe.name}`);
       put(fold, "aria-expanded", open.has(probe.name) ? "true" : "false");
-      put(fold, "title", probe.devices.length === 1 ? "1 device" : `${probe.devices.length} devices`);
+      put(fold, "title", many(probe.devices.length, "device"));
       put(word, "data-status", probe.status);
       put(word.querySelector("path"), "d", ICONS[probe.status] ?? ICONS.silent);
       say(word.lastElementChild, probe.status);
@@ -107,7 +107,7 @@ export function createFleet({ onFilter }) {
   function show(fleet) {
     last = fleet;
     keyed(table.tBodies[0], lines(fleet), (line) => line.key, make, update);
-    say(at("fleet-note"), fleet.probes.length ? `${count(fleet.probes.length)} probes` : "no probe has delivered in this time");
+    say(at("fleet-note"), fleet.probes.length ? many(fleet.probes.length, "probe") : "no probe has delivered in this time");
   }
 
   return { show };

@@ -35,6 +35,11 @@ export function count(value) {
   return grouped.format(value);
 }
 
+/** A count of things: 1 probe, 2 probes. */
+export function many(value, thing) {
+  return `${count(value)} ${thing}${value === 1 ? "" : "s"}`;
+}
+
 /** A short count: 1.2 k, 34 M. */
 export function countShort(value) {
   if (value < 10_000) return grouped.format(value);

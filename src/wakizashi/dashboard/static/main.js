@@ -53,7 +53,7 @@ const chips = createChips({
 });
 const loop = createLoop({
   view: () => view,
-  points: () => (at("river-chart").clientWidth > 700 ? 180 : 90),
+  points: () => (at("river").clientWidth > 900 ? 180 : 90),
   on: { river: showRiver, span: showSpan, talkers: showTalkers, fleet: showFleet, fault: showFault, fine, busy },
 });
 

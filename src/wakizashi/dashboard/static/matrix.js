@@ -3,7 +3,7 @@
 
 import { hideTip, savePng, showTip } from "./chart.js";
 import { announce, at, el, idly, put, say } from "./dom.js";
-import { between, bytes, count } from "./format.js";
+import { between, bytes, count, many } from "./format.js";
 import { createPainter } from "./painter.js";
 import { createRamp } from "./ramp.js";
 import { fillTable } from "./tables.js";
@@ -167,8 +167,8 @@ export function createMatrix({ onFilter }) {
       if (here && (here.peer >= peers().length || here.probe >= probes().length)) here = null;
       at("matrix-scale").toggleAttribute("data-none", !data.matrix.cells.length);
       at("matrix-scale").replaceChildren(el("span", { text: bytes(ramp.least) }), el("i"), el("span", { text: bytes(ramp.most) }), el("span", { text: "log scale" }));
-      say(at("matrix-note"), `${count(peers().length)} peers, ${count(probes().length)} probes`);
-      put(box, "aria-label", `Bytes of ${count(peers().length)} peers by ${count(probes().length)} probes; arrow keys move between cells, Enter filters`);
+      say(at("matrix-note"), `${many(peers().length, "peer")}, ${many(probes().length, "probe")}`);
+      put(box, "aria-label", `Bytes of ${many(peers().length, "peer")} by ${many(probes().length, "probe")}; arrow keys move between cells, Enter filters`);
       redraw();
       idly("matrix table", table);
     },

@@ -2,7 +2,7 @@
 // that a refresh moves what moved and leaves a selection or the focus alone.
 
 import { at, el, idly, keyed, put, say, svg } from "./dom.js";
-import { bytes, count, countShort, percent, rate } from "./format.js";
+import { bytes, count, countShort, many, percent, rate } from "./format.js";
 import { css, pairKey, probeKey, serviceKey, variable } from "./palette.js";
 
 const SHOWN_PROBES = 2;
@@ -135,7 +135,7 @@ export function createTalkers({ onFilter, onSort, onMore }) {
       const matching = count(talkers.matching);
       say(at("talkers-note"), talkers.rows.length === 0
         ? (state.find ? `nothing matches “${state.find}”` : "no pairs")
-        : `${count(talkers.rows.length)} of ${matching}${state.find ? " that match" : " pairs"}`);
+        : `${count(talkers.rows.length)} of ${state.find ? `${matching} that match` : many(talkers.matching, "pair")}`);
       at("more").hidden = rest.count === 0;
       say(at("more"), `Show more of ${matching}`);
     },
