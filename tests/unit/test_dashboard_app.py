@@ -102,6 +102,16 @@ async def test_a_river_of_the_past_is_settled_by_what_came_later() -> None:
     assert found["settled"] == END
 
 
+async def test_a_river_of_the_last_while_begins_with_a_whole_bucket(backend: Memory) -> None:
+    now = END + 10_000
+    found = (await get("/api/v1/river?last=5m&points=500", now_ms=now)).json
+    since, until = found["since"], found["until"]
+    assert found["times"][0] == since <= now + 1 - 300_000 < since + found["step"]
+    assert until == now + 1
+    (row,) = backend.traffic(since, since + WINDOW, (), step_ms=WINDOW)
+    assert sum(one["bytes"][0] for one in [*found["series"], found["other"]]) == row["size"]
+
+
 async def test_an_empty_river_is_a_river() -> None:
     found = (await get("/api/v1/river?last=1m", backend=Memory())).json
     assert found["series"] == [] and found["total"] == {"bytes": 0, "packets": 0}

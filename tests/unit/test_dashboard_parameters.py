@@ -20,7 +20,7 @@ NOW = 1_700_000_000_000
 
 
 def test_nothing_is_the_last_quarter_of_an_hour() -> None:
-    last = Selection(NOW + 1 - 900_000, NOW + 1)
+    last = Selection(NOW + 1 - 900_000, NOW + 1, rolling=True)
     assert selection([], NOW) == last
     assert river([], NOW) == River(last, "pairs", 10, 120)
     assert span([], NOW) == Span(last, 40, 300, Talkers(100, "bytes", "desc", ""))

@@ -65,7 +65,7 @@ def test_the_smallest_peers_are_one() -> None:
             {"address": "a", "label": "a", "bytes": 9, "packets": 1},
             {"address": None, "label": "other (2)", "bytes": 9, "packets": 2},
         ],
-        "cells": [[0, 0, 100, 2], [1, 0, 1, 1], [1, 1, 9, 1], [1, 2, 9, 2]],
+        "cells": [[0, 0, 100, 2], [1, 1, 9, 1], [1, 2, 9, 2], [1, 0, 1, 1]],
     }  # fmt: skip
 
 
@@ -182,3 +182,23 @@ def test_numbers_that_began_anew_make_none_missing() -> None:
 def test_without_traffic_there_is_no_coverage() -> None:
     (found,) = fleet.probes([device(ledger=Ledger())], [], 0)
     assert found["coverage"] is None
+
+
+def test_those_that_need_a_look_come_first() -> None:
+    now = 100 * WINDOW
+    seen = [
+        device(probe=name, end_ms=now - lag)
+        for name, lag in (("a", 0), ("b", 3 * WINDOW), ("c", now // 2), ("d", 0), ("e", now // 3))
+    ]
+    found = [(one["name"], one["status"]) for one in fleet.probes(seen, [], now)]
+    late = ("b", "late")
+    assert found == [("c", "silent"), ("e", "silent"), late, ("a", "ok"), ("d", "ok")]
+
+
+def test_the_fleet_as_one() -> None:
+    one = device(ledger=Ledger(device=Tally(4, 400), counted=Tally(3, 300)))
+    other = device(ledger=Ledger(device=Tally(1, 100), dropped=Tally(1, 50)))
+    whole = fleet.total([one, other])
+    assert whole["device"] == {"bytes": 500, "packets": 5}
+    assert whole["coverage"] == 350 / 500
+    assert fleet.total([])["coverage"] is None

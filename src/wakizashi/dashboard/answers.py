@@ -4,6 +4,7 @@ import csv
 import io
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address
 from typing import Any
@@ -72,10 +73,13 @@ class Answers:
         self._labels.refresh()
         chosen, now = asked.selection, self._clock()
         since, until = chosen.since_ms, chosen.until_ms
-        where, fields = self._where(chosen), parameters.BY[asked.by]
-        found = beside(lambda: list(self._rows(chosen, fields, where)))
         sums = list(self._backend.ledger_sums(since, until))
         step = steps.step(since, until, asked.points, fleet.longest_window_ms(sums))
+        if chosen.rolling:  # a first bucket that is cut off would look like less traffic
+            since -= since % step
+            chosen = replace(chosen, since_ms=since)
+        where, fields = self._where(chosen), parameters.BY[asked.by]
+        found = beside(lambda: list(self._rows(chosen, fields, where)))
         courses, whole = (Courses(steps.times(since, until, step)) for _ in range(2))
         everything = whole.get(())
         whole.fill(self._rows(chosen, (), where, step), lambda _: ())
@@ -155,7 +159,7 @@ class Answers:
             if chosen.until_ms <= now
             else []
         )
-        return {"now": now, "probes": fleet.probes(seen, later, now)}
+        return {"now": now, "total": fleet.total(seen), "probes": fleet.probes(seen, later, now)}
 
     def export(self, chosen: Selection) -> Iterator[str]:
         """All pairs as CSV, some lines at a time; the backend is read before this returns.

@@ -13,6 +13,7 @@ GRACE_MS = 5_000
 """What is permitted beyond the half of a window in which a probe delivers, for clocks and writing."""
 SILENT_MS = 60_000
 """Beyond two windows: the same as of the audit."""
+_WORST_FIRST = ("silent", "late", "ok")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ def settled(sums: Iterable[LedgerSum], now_ms: int) -> int | None:
 def probes(
     sums: Iterable[LedgerSum], later: Iterable[LedgerSum], now_ms: int
 ) -> list[dict[str, Any]]:
-    """The probes that were seen, by name.
+    """The probes that were seen: those that are silent, those that are late, then by name.
 
     Args:
         sums: of the span.
@@ -83,10 +84,16 @@ def probes(
     """
     devices = sorted(sums, key=lambda one: (one.probe, one.device))
     ends = lives([*devices, *later])
-    return [
+    found = [
         _probe(ends[name], list(group), now_ms)
         for name, group in groupby(devices, key=lambda one: one.probe)
     ]
+    return sorted(found, key=lambda probe: _WORST_FIRST.index(probe["status"]))
+
+
+def total(sums: Iterable[LedgerSum]) -> dict[str, Any]:
+    """The ledgers of all devices as one."""
+    return _ledger(reduce(add, (one.ledger for one in sums), Ledger()))
 
 
 def _probe(life: Life, devices: Sequence[LedgerSum], now_ms: int) -> dict[str, Any]:

@@ -52,6 +52,8 @@ class Selection:
     destinations: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
     """Names or addresses."""
+    rolling: bool = False
+    """Whether ``last`` was asked for: then it may begin with a whole bucket."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,7 @@ def selection(items: Items, now_ms: int, known: Iterable[str] = ()) -> Selection
         given.addresses("src"),
         given.addresses("dst"),
         tuple(map(_as_address, given.texts("service"))),
+        rolling=not any(name in ("since", "until") for name, _ in items),
     )
 
 

@@ -118,7 +118,8 @@ def matrix(tallies: Tallies, peers: int, label: Label) -> dict[str, Any]:
         "probes": [{"name": probe, **_tally(by_probe[probe,])} for probe in rows],
         "peers": heads,
         "cells": sorted(
-            [rows[probe], columns[address], *tally] for (probe, address), tally in cells.items()
+            ([rows[probe], columns[address], *tally] for (probe, address), tally in cells.items()),
+            key=lambda cell: (-cell[2], cell),
         ),
     }
 
