@@ -14,7 +14,8 @@ TEST_PROGRAMS := influxd:influxdb victoria-metrics:victoria-metrics nginx:nginx-
   tcpdump:tcpdump ip:iproute2 curl:curl sysctl:procps trafgen:netsniff-ng \
   redis-server:redis-server redis-cli:redis-tools openssl:openssl \
   haproxy:haproxy nft:nftables faketime:faketime prometheus:prometheus \
-  buildah:buildah debootstrap:debootstrap crun:crun objdump:binutils tmux:tmux
+  buildah:buildah debootstrap:debootstrap crun:crun objdump:binutils tmux:tmux \
+  chromium:chromium
 # What only `make bench-capture` needs: the generator and the tools to compare with.
 BENCH_PROGRAMS := trafgen:netsniff-ng tcpdump:tcpdump pmacctd:pmacct softflowd:softflowd ip:iproute2 sysctl:procps
 # What only `make bench-center` needs: the databases that are not in the process.

@@ -12,6 +12,7 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 pytest_plugins = [
+    "tests.browser",
     "tests.center_servers",
     "tests.e2e.images",
     "tests.mongo_servers",
