@@ -6,7 +6,7 @@ import { announce, at, el, idly, put, say } from "./dom.js";
 import { between, bytes, count, many } from "./format.js";
 import { createPainter } from "./painter.js";
 import { createRamp } from "./ramp.js";
-import { fillTable } from "./tables.js";
+import { exact, fillTable } from "./tables.js";
 import { onTheme } from "./theme.js";
 
 const HEIGHTS = [2, 4, 7, 11, 17, 24]; // pixels of a row; labels from 11 on
@@ -145,7 +145,7 @@ export function createMatrix({ onFilter }) {
           key: `${address} ${name}`,
           cells: [
             address === null ? label : { text: label, label: `Filter: host ${address}`, go: () => onFilter({ host: address }) },
-            { text: name, label: `Filter: probe ${name}`, go: () => onFilter({ probe: name }) }, bytes(size), count(packets),
+            { text: name, label: `Filter: probe ${name}`, go: () => onFilter({ probe: name }) }, exact(size, bytes(size)), exact(packets, count(packets)),
           ],
         };
       }),

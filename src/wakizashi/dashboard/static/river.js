@@ -7,7 +7,7 @@ import { chartIn, fontOf, hideTip, savePng, showTip } from "./chart.js";
 import { announce, at, el, idly, keyed, put, say } from "./dom.js";
 import { between, bytes, count, moment, percent, rate, length, tick } from "./format.js";
 import { css, deal, seriesKey, variable } from "./palette.js";
-import { fillTable } from "./tables.js";
+import { exact, fillTable } from "./tables.js";
 import { colour, onTheme } from "./theme.js";
 
 const GRID = { left: 74, right: 10, top: 10, bottom: 26 };
@@ -176,7 +176,7 @@ export function createRiver({ onSpan, onFilter }) {
       head: [{ text: "From" }, ...all.map((layer) => ({ text: layer.label, number: true }))],
       rows: data.times.map((start, index) => ({
         key: start,
-        cells: [moment(start, data.now), ...all.map((layer) => bytes(layer.values[index]))],
+        cells: [moment(start, data.now), ...all.map((layer) => exact(layer.values[index], bytes(layer.values[index])))],
       })),
     });
   }

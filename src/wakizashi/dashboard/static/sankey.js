@@ -6,7 +6,7 @@ import { chartIn, fontOf, hideTip, savePng, showTip } from "./chart.js";
 import { at, el, idly, put } from "./dom.js";
 import { between, bytes, count, percent } from "./format.js";
 import { pairKey, serviceKey, variable } from "./palette.js";
-import { fillTable } from "./tables.js";
+import { exact, fillTable } from "./tables.js";
 import { colour, onTheme } from "./theme.js";
 
 // The sort is stable: all but `other` stay as the server has them.
@@ -118,7 +118,7 @@ export function createSankey({ onFilter }) {
       head: [{ text: "Source" }, { text: "Destination" }, { text: "Bytes", number: true }, { text: "Packets", number: true }],
       rows: data.flows.links.map((link) => ({
         key: `${link.source} ${link.target} ${ends.get(link.source).address === null} ${ends.get(link.target).address === null}`,
-        cells: [name(link.source, "source"), name(link.target, "destination"), bytes(link.bytes), count(link.packets)],
+        cells: [name(link.source, "source"), name(link.target, "destination"), exact(link.bytes, bytes(link.bytes)), exact(link.packets, count(link.packets))],
       })),
     });
   }

@@ -2,8 +2,12 @@
 // "Table". The table is there either way; the button only changes which of the two is seen.
 
 import { el, keyed, put, say } from "./dom.js";
+import { count } from "./format.js";
 
-/** head: [{text, number}]; rows: [{key, cells: [text or {text, go, label}]}]; the first cell names the row. */
+/** The cell of a number: `text` as it reads, `value` exactly (its tip, and data-value). */
+export const exact = (value, text) => ({ value, text });
+
+/** head: [{text, number}]; rows: [{key, cells: [text, {text, go, label}, or exact()]}]; the first cell names the row. */
 export function fillTable(table, { caption, head, rows }) {
   if (!table.tHead) table.append(el("caption"), el("thead", {}, el("tr")), el("tbody"));
   say(table.caption, caption);
@@ -26,6 +30,12 @@ export function fillTable(table, { caption, head, rows }) {
 function fillCell(node, cell) {
   if (typeof cell === "string") {
     say(node, cell);
+    return;
+  }
+  if (cell.value !== undefined) {
+    say(node, cell.text);
+    put(node, "data-value", cell.value);
+    put(node, "title", count(cell.value));
     return;
   }
   if (!node.firstElementChild) {
