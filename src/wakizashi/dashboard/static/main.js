@@ -197,6 +197,7 @@ function showFrame() {
   header.show(view, time);
   chips.show(view);
   document.title = `${view.last ? `last ${view.last}` : between(view.since, view.until)}, ${view.by} – wakizashi`;
+  river.mark(view);
   if (time) at("csv").href = address("export.csv", forSpan(view, time));
 }
 

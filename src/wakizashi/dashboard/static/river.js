@@ -195,6 +195,10 @@ export function createRiver({ onSpan, onFilter }) {
         "arrow keys read it, Shift and arrow keys choose a span, Escape gives it up");
       idly("river table", table);
     },
+    /** The span is another one, maybe by other hands than the brush's. */
+    mark(state) {
+      if (data) brush.show(data, state.from, state.to);
+    },
     save(line) {
       if (!chart || !data) return;
       savePng({
