@@ -39,7 +39,8 @@ function fillCell(node, cell) {
     return;
   }
   if (!node.firstElementChild) {
-    node.append(el("button", { class: "link", type: "button", on: { click: () => node.go() } }));
+    const unseen = node.closest(".as-table")?.classList.contains("hush");
+    node.append(el("button", { class: "link", type: "button", tabindex: unseen ? -1 : null, on: { click: () => node.go() } }));
   }
   node.go = cell.go;
   say(node.firstElementChild, cell.text);
@@ -51,6 +52,8 @@ export function showAsTable(part, on) {
   part.classList.toggle("tabled", on);
   part.querySelector(".as-table").classList.toggle("hush", !on);
   put(part.querySelector(".as-table"), "tabindex", on ? 0 : -1);
+  // Who hears the page finds the buttons in an unseen table; the focus must not go where nobody sees it.
+  for (const button of part.querySelectorAll(".as-table button")) put(button, "tabindex", on ? null : -1);
   for (const picture of part.querySelectorAll(".picture, .ranges, .scale, .zoom")) picture.hidden = on;
   put(part.querySelector("[data-testid=as-table]"), "aria-pressed", on);
 }
