@@ -25,6 +25,7 @@ export function fillTable(table, { caption, head, rows }) {
     (row) => el("tr", {}, ...row.cells.map((_, index) =>
       index === 0 ? el("th", { scope: "row" }) : el("td", { class: head[index].number ? "n" : null }))),
     (node, row) => row.cells.forEach((cell, index) => fillCell(node.cells[index], cell)));
+  reach(table.parentElement);
 }
 
 function fillCell(node, cell) {
@@ -39,12 +40,17 @@ function fillCell(node, cell) {
     return;
   }
   if (!node.firstElementChild) {
-    const unseen = node.closest(".as-table")?.classList.contains("hush");
-    node.append(el("button", { class: "link", type: "button", tabindex: unseen ? -1 : null, on: { click: () => node.go() } }));
+    node.append(el("button", { class: "link", type: "button", on: { click: () => node.go() } }));
   }
   node.go = cell.go;
   say(node.firstElementChild, cell.text);
   put(node.firstElementChild, "title", cell.label);
+}
+
+// Who hears the page finds the buttons of an unseen table; the focus must not go where nobody sees it.
+function reach(box) {
+  const unseen = box.classList.contains("hush");
+  for (const button of box.querySelectorAll("button")) put(button, "tabindex", unseen ? -1 : null);
 }
 
 /** Shows the table or the picture of a part. */
@@ -52,8 +58,7 @@ export function showAsTable(part, on) {
   part.classList.toggle("tabled", on);
   part.querySelector(".as-table").classList.toggle("hush", !on);
   put(part.querySelector(".as-table"), "tabindex", on ? 0 : -1);
-  // Who hears the page finds the buttons in an unseen table; the focus must not go where nobody sees it.
-  for (const button of part.querySelectorAll(".as-table button")) put(button, "tabindex", on ? null : -1);
+  reach(part.querySelector(".as-table"));
   for (const picture of part.querySelectorAll(".picture, .ranges, .scale, .zoom")) picture.hidden = on;
   put(part.querySelector("[data-testid=as-table]"), "aria-pressed", on);
 }
