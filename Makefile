@@ -22,7 +22,7 @@ BENCH_PROGRAMS := trafgen:netsniff-ng tcpdump:tcpdump pmacctd:pmacct softflowd:s
 CENTER_PROGRAMS := influxd:influxdb victoria-metrics:victoria-metrics redis-server:redis-server redis-cli:redis-tools
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test campaign fuzz soak check lint generate generated format lock audit-locks programs bench-programs bench-capture bench-engines bench-center clean
+.PHONY: help demo test campaign fuzz soak check lint screenshots generate generated format lock audit-locks programs bench-programs bench-capture bench-engines bench-center clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -68,6 +68,10 @@ lint: $(VENV)/dev
 	$(BIN)/mypy
 	$(BIN)/mypy --explicit-package-bases -p tests -p bench -p supply
 	cd proto && ../$(BIN)/buf lint
+
+screenshots: $(VENV)/dev ## docs/images/dashboard-*.png, of a fleet that was made up
+	$(call install,chromium:chromium,the pictures need it)
+	$(BIN)/python -m tests.screenshots
 
 generate: $(VENV)/dev ## the Python of proto/, and the object of traffic.bpf.c
 	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=src --pyi_out=src \

@@ -1,6 +1,5 @@
 """A dashboard over a store of known content, and Debian's Chromium to look at it: a pytest plugin."""
 
-import functools
 import json
 import os
 import re
@@ -8,12 +7,11 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
 
 import pytest
 
@@ -45,7 +43,7 @@ class Store:
     """
 
     config: Path
-    sets: Sequence[str] = ()
+    sets: tuple[str, ...] = ()
 
     @property
     def options(self) -> list[str]:
@@ -141,16 +139,17 @@ class Shop:
 
     store: Store
     address: str
+    _answers: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def url(self, more: str = "", since: int = SINCE, until: int = UNTIL) -> str:
         """The page of all that time."""
         return f"{self.address}/?since={since}&until={until}{more}"
 
-    @functools.cache  # noqa: B019: it is as large as one store, and lives as long as a module
     def queried(self, by: str) -> list[dict[str, Any]]:
         """What the command says of all of it; asked once."""
-        rows: list[dict[str, Any]] = json.loads(self.store.query(by))
-        return rows
+        if by not in self._answers:
+            self._answers[by] = json.loads(self.store.query(by))
+        return self._answers[by]
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +198,7 @@ def eyes(browser: "Browser", **more: Any) -> "BrowserContext":
         "timezone_id": "UTC",
         "locale": "en-GB",
     }
-    return browser.new_context(**{**usual, **more})  # type: ignore[arg-type]  # values of any kind
+    return browser.new_context(**{**usual, **more})
 
 
 @dataclass
@@ -215,7 +214,7 @@ class Looks:
         context = eyes(self.browser, **more)
         self.contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(20_000)
         page.on("console", lambda message: self.told.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: self.told.append(f"thrown: {error}"))
         if url:
@@ -233,8 +232,9 @@ def look(page: "Page", url: str, *, state: str = "ready") -> None:
     page.locator(f"body[data-state={state}]").wait_for()
     if state == "ready":
         page.locator("#kpi-bytes[data-value]").wait_for()
-        page.locator("#river-chart canvas").wait_for()
-        page.locator("#flows-chart canvas").wait_for()
+        for part in ("river", "flows"):
+            drawn = page.locator(f"#{part} .picture[hidden], #{part} canvas").first
+            drawn.wait_for(state="attached")
         page.locator("#matrix-table tbody tr").first.wait_for(state="attached")
         page.locator("#river-table tbody tr").first.wait_for(state="attached")
 
@@ -253,5 +253,3 @@ def looks(chromium: "Browser") -> Iterator[Looks]:
 def looker(looks: Looks) -> "Page":
     """One page as most readers have it, 1440 wide."""
     return looks.open()
-
-

@@ -12,8 +12,8 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 pytest_plugins = [
-    "tests.browser",
     "tests.center_servers",
+    "tests.browser",  # behind the one that it imports
     "tests.e2e.images",
     "tests.mongo_servers",
     "tests.namespaces",
