@@ -79,7 +79,7 @@ def picture(browser: "Browser", address: str, name: str, *, width: int, dark: bo
     look(page, address + VIEW)
     page.evaluate("document.fonts.ready")
     rows = page.locator("#talkers-table tbody tr")
-    row = rows.nth(12 if width > 600 else 5).bounding_box()
+    row = rows.nth(10 if width > 600 else 5).bounding_box()
     assert row is not None
     clip = {"x": 0, "y": 0, "width": width, "height": int(row["y"] + row["height"])}
     path = IMAGES / f"dashboard-{name}.png"

@@ -183,7 +183,7 @@ def test_keys_are_told_and_do_what_is_told(shop: Shop, looks: Looks) -> None:
     page.keyboard.type("b2")  # is typed
     expect(page.get_by_role("searchbox")).to_have_value("b2")
     page.keyboard.press("Escape")
-    page.keyboard.press("2")
+    page.keyboard.press("3")
     page.wait_for_url("**last=1h**")
     page.keyboard.press("p")
     page.wait_for_url("**since=**")

@@ -1,5 +1,6 @@
 """The dashboard's page while time passes and things go wrong: live, stale, empty, refused, slow."""
 
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -272,7 +273,7 @@ def test_names_are_text_wherever_they_are_shown(tmp_path: Path, looks: Looks) ->
         assert any(line.endswith(",'=1+1") for line in lines)
         assert not any(line.endswith(",=1+1") for line in lines)
         assert page.locator("img, main script").count() == 0
-        expect(page).to_have_title("wakizashi")
+        expect(page).to_have_title(re.compile("wakizashi$"))
         page.close()
 
 
@@ -283,4 +284,4 @@ def test_a_url_with_markup_is_text_too(shop: Shop, looks: Looks, text: str) -> N
     page.locator("body[data-state=empty]").wait_for()
     assert page.get_by_test_id("chip").first.locator("b").text_content() == text
     assert page.locator("img, main script").count() == 0
-    expect(page).to_have_title("wakizashi")
+    expect(page).to_have_title(re.compile("wakizashi$"))
