@@ -7,7 +7,9 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +21,10 @@ from tests.center_servers import until
 from tests.fleet_data import Fleet, names
 from wakizashi.center.backend import Row, Where, open_backend
 from wakizashi.center.config import load_center
+from wakizashi.dashboard.answers import Answers
+from wakizashi.dashboard.names import Labels
+from wakizashi.dashboard.run import listening, url
+from wakizashi.dashboard.static import Static
 from wakizashi.model import StoredWindow
 
 if TYPE_CHECKING:  # a plugin is loaded for all tests, and playwright takes a while
@@ -131,6 +137,40 @@ def dashboard(shown: Store, *arguments: str) -> Iterator[str]:
             process.kill()
             process.wait()
     assert "Traceback" not in log.read_text()
+
+
+def milliseconds() -> int:
+    """Of Unix time."""
+    return time.time_ns() // 1_000_000
+
+
+@contextmanager
+def served(
+    shown: Store, named: Path | None = None, clock: Callable[[], int] = milliseconds
+) -> Iterator[str]:
+    """The same on a thread, which is there at once and goes by a clock of its own; its address."""
+    import uvicorn
+
+    from wakizashi.dashboard.app import application
+
+    config = load_center(shown.config, shown.sets, {}, serves=False)
+    backend = open_backend(config.backendConfig, read_only=True)
+    answers = Answers(backend, Labels(named), table=config.backendConfig.table, clock=clock)
+    app = application(answers, Static(), "127.0.0.1")
+    listener = listening("127.0.0.1", 0)
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_config=None, ws="none", lifespan="off", timeout_graceful_shutdown=1)
+    )
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    try:
+        until(lambda: server.started, "the dashboard listens")
+        yield url("127.0.0.1", listener.getsockname()[1])
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+        backend.close()
 
 
 @dataclass(frozen=True)

@@ -5,24 +5,11 @@ Of a fleet that was made up and at a time that stands still, so that they change
 
 import re
 import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import uvicorn
-
-from tests.browser import MINUTE, eyes, launched, look, names_file, store
-from tests.center_servers import until
+from tests.browser import MINUTE, eyes, launched, look, names_file, served, store
 from tests.fleet_data import Fleet
-from wakizashi.center.backend import open_backend
-from wakizashi.center.config import load_center
-from wakizashi.dashboard.answers import Answers
-from wakizashi.dashboard.app import application
-from wakizashi.dashboard.names import Labels
-from wakizashi.dashboard.run import listening, url
-from wakizashi.dashboard.static import Static
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -35,29 +22,6 @@ SINCE = END - 90 * MINUTE
 BRUSHED = END - 41 * MINUTE, END - 26 * MINUTE
 VIEW = f"/?since={SINCE}&until={END}&from={BRUSHED[0]}&to={BRUSHED[1]}"
 MOST_BYTES = 400_000
-
-
-@contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """A dashboard whose clock stands at ``NOW``; its address."""
-    fleet = Fleet(silent="queue", silent_ms=4 * MINUTE)
-    made = store(folder, fleet.windows(SINCE, END))
-    backend = open_backend(load_center(made.config, (), {}).backendConfig, read_only=True)
-    answers = Answers(backend, Labels(names_file(folder)), table="traffic", clock=lambda: NOW)
-    listener = listening("127.0.0.1", 0)
-    app = application(answers, Static(), "127.0.0.1")
-    # It is told to end, and not by a signal: those come to the main thread alone.
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
-    thread = threading.Thread(target=server.run, args=([listener],))
-    thread.start()
-    try:
-        until(lambda: server.started, "the dashboard listens")
-        yield url("127.0.0.1", listener.getsockname()[1])
-    finally:
-        server.should_exit = True
-        thread.join()
-        listener.close()
-        backend.close()
 
 
 def picture(browser: "Browser", address: str, name: str, *, width: int, dark: bool = False) -> None:
@@ -93,8 +57,11 @@ def picture(browser: "Browser", address: str, name: str, *, width: int, dark: bo
 def main() -> None:
     """Write them all."""
     IMAGES.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, served(Path(folder)) as address:
-        with launched() as browser:
+    fleet = Fleet(silent="queue", silent_ms=4 * MINUTE)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        made = store(folder, fleet.windows(SINCE, END))
+        with served(made, names_file(folder), lambda: NOW) as address, launched() as browser:
             picture(browser, address, "light", width=1440)
             picture(browser, address, "dark", width=1440, dark=True)
             picture(browser, address, "narrow", width=390)

@@ -250,13 +250,7 @@ def test_a_url_shows_another_reader_the_same(shop: Shop, looks: Looks) -> None:
         assert other.locator(name).inner_text() == page.locator(name).inner_text(), name
     assert other.url == page.url
     shown = parameters(page)
-    wanted = {
-        "by": ["services"],
-        "src": [DB],
-        "sort": ["packets"],
-        "find": ["api"],
-        "tables": ["flows"],
-    }
+    wanted = {"by": ["services"], "src": [DB], "sort": ["packets"], "find": ["api"]}
     assert {**shown, **wanted} == shown
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, expect
 
-from tests.browser import MINUTE, SINCE, UNTIL, WINDOW, Looks, Shop, Store, dashboard, look
+from tests.browser import MINUTE, SINCE, UNTIL, WINDOW, Looks, Shop, Store, look, served
 from tests.center_backends import SETTINGS
 from tests.fleet_data import HOSTS, VISITORS, Fleet
 from tests.page_reading import cells, number, talkers
@@ -198,7 +198,7 @@ def test_it_is_so_over_every_backend(
     until = SINCE + 2 * MINUTE
     store.add(Fleet().windows(SINCE, until))
     shop = Shop(store, "")
-    with dashboard(store) as address:
+    with served(store) as address:
         page = looks.open(f"{address}/?since={SINCE}&until={until}&rows=1000")
         rows = shop.queried("srcIP,dstIP")
         assert number(page, "bytes") == sum(row["size"] for row in rows) > 0

@@ -7,7 +7,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.browser import MINUTE, SINCE, Looks, Shop, dashboard, look, store
+from tests.browser import MINUTE, SINCE, Looks, Shop, look, served, store
 from tests.fleet_data import HOSTS
 from tests.page_reading import chips
 
@@ -286,7 +286,7 @@ def test_axe_finds_no_serious_fault_with_nothing_to_show(
 
 
 def test_axe_finds_no_serious_fault_in_dialogs_or_banners(tmp_path: Path, looks: Looks) -> None:
-    with dashboard(store(tmp_path)) as address:
+    with served(store(tmp_path)) as address:
         page = looks.open(address, state="empty")
         check(page)
         for name, title in (("Keys", "Keys"), ("custom", "A time of your own")):

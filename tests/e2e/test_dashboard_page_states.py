@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,19 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser import MINUTE, SINCE, Looks, Shop, Store, dashboard, look, names_file, store
+from tests.browser import (
+    MINUTE,
+    SINCE,
+    Looks,
+    Shop,
+    Store,
+    dashboard,
+    look,
+    milliseconds,
+    names_file,
+    served,
+    store,
+)
 from tests.center_servers import until
 from tests.fleet_data import HOSTS, Fleet
 from tests.page_reading import number, talkers
@@ -21,13 +32,9 @@ QUICK = Fleet(length_ms=5 * SECONDS)
 """The page asks again each quarter of a bucket, but not more often than each two seconds."""
 
 
-def now() -> int:
-    return time.time_ns() // 1_000_000
-
-
 def recent(folder: Path, ago_ms: int = 0) -> tuple[Store, int]:
     """A store of two minutes that ended so long ago, and when that was."""
-    end = now() - ago_ms
+    end = milliseconds() - ago_ms
     return store(folder, QUICK.windows(end - 2 * MINUTE, end)), end
 
 
@@ -40,7 +47,7 @@ def is_total(page: Page, size: int) -> None:
 
 def test_what_is_stored_while_it_is_open_appears(tmp_path: Path, looks: Looks) -> None:
     made, end = recent(tmp_path)
-    with dashboard(made) as address:
+    with served(made) as address:
         page = looks.open(address)
         expect(page.locator("body")).to_have_attribute("data-live", "live")
         expect(page.locator("#status")).to_contain_text("live, ")
@@ -57,7 +64,7 @@ def test_what_is_stored_while_it_is_open_appears(tmp_path: Path, looks: Looks) -
 
 def test_paused_it_asks_nothing_and_goes_on_when_told(tmp_path: Path, looks: Looks) -> None:
     made, end = recent(tmp_path)
-    with dashboard(made) as address:
+    with served(made) as address:
         page = looks.open()
         page.clock.install()
         look(page, address)
@@ -80,14 +87,20 @@ def test_paused_it_asks_nothing_and_goes_on_when_told(tmp_path: Path, looks: Loo
 
 def test_a_tab_that_is_not_seen_asks_nothing(tmp_path: Path, looks: Looks) -> None:
     made, _ = recent(tmp_path)
-    with dashboard(made) as address:
+    with served(made) as address:
         page = looks.open()
         page.clock.install()
         look(page, address)
         seen = "state => { Object.defineProperty(document, 'hidden', {value: state, configurable: true});"
         seen += " document.dispatchEvent(new Event('visibilitychange')); }"
+        held: list[Route] = []
+        page.route("**/api/v1/river?*", lambda route: held.append(route))
+        page.clock.run_for(3 * SECONDS)
+        until(lambda: page.evaluate("1") == 1 and len(held) == 1, "it asks while it is seen")
         page.evaluate(seen, True)
-        page.wait_for_load_state("networkidle")
+        with page.expect_response("**/api/v1/span?*"):  # the end of what was under way
+            held[0].continue_()
+        page.unroute("**/api/v1/river?*")
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
         page.clock.run_for(MINUTE)
@@ -101,7 +114,7 @@ def test_a_tab_that_is_not_seen_asks_nothing(tmp_path: Path, looks: Looks) -> No
 
 
 def test_an_empty_store_says_what_to_do(tmp_path: Path, looks: Looks) -> None:
-    with dashboard(store(tmp_path)) as address:
+    with served(store(tmp_path)) as address:
         page = looks.open(address, state="empty")
         expect(page.get_by_role("heading", name="No traffic in this time")).to_be_visible()
         expect(page.locator("#empty")).to_contain_text("Start a probe")
@@ -120,7 +133,7 @@ def test_filters_that_fit_nothing_can_be_removed(shop: Shop, looks: Looks) -> No
 
 def test_when_no_probe_delivers_the_page_says_so(tmp_path: Path, looks: Looks) -> None:
     made, _ = recent(tmp_path, ago_ms=5 * MINUTE)
-    with dashboard(made) as address:
+    with served(made) as address:
         page = looks.open(address)
         banner = page.get_by_role("alert").first
         expect(banner).to_contain_text("None of the 8 probes has delivered since")
@@ -131,10 +144,10 @@ def test_when_no_probe_delivers_the_page_says_so(tmp_path: Path, looks: Looks) -
 
 
 def test_one_silent_probe_is_named_and_no_alarm_for_all(tmp_path: Path, looks: Looks) -> None:
-    end = now()
+    end = milliseconds()
     fleet = replace(QUICK, silent="cache", silent_ms=3 * MINUTE)
     made = store(tmp_path, fleet.windows(end - 5 * MINUTE, end))
-    with dashboard(made) as address:
+    with served(made) as address:
         page = looks.open(address)
         expect(page.locator("#fleet-table tr[data-status=silent] th")).to_have_text("shop/cache")
         expect(page.locator("#kpi-probes")).to_contain_text("1 silent")
@@ -150,10 +163,10 @@ def test_a_backend_that_goes_is_told_and_the_picture_stays(
     config.write_text("{}")
     keys = ("type=redis", f"redisConfig.url={server.url}")
     made = Store(config, tuple(f"backendConfig.{key}" for key in keys))
-    end = now()
+    end = milliseconds()
     made.add(QUICK.windows(end - MINUTE, end))
     size = made.total()
-    with dashboard(made) as address:
+    with served(made) as address:
         page = looks.open(address)
         is_total(page, size)
         server.stop()
@@ -190,7 +203,7 @@ def test_a_store_that_is_not_there_yet(tmp_path: Path, looks: Looks) -> None:
     (aside := tmp_path / "aside").mkdir()
     for file in files:
         shutil.move(file, aside)
-    with dashboard(made) as address:
+    with served(made) as address:
         page = looks.open(address, state="error")
         banner = page.get_by_role("alert").first
         expect(banner).to_contain_text("start the center first")
@@ -250,7 +263,7 @@ def test_names_are_text_wherever_they_are_shown(tmp_path: Path, looks: Looks) ->
     made = store(tmp_path, windows)
     names = names_file(tmp_path)
     names.write_text(f"{HOSTS['db']} {SCRIPT}\n{HOSTS['backup']} =1+1\n")
-    with dashboard(made, "--names", str(names)) as address:
+    with served(made, names) as address:
         url = f"{address}/?since={SINCE}&until={end}&find=%3Cimg%20src%3Dx%3E"
         page = looks.open(f"{url}&tables=river,flows,matrix&probe={IMAGE}&by=probes")
         expect(page.locator("#talkers-note")).to_have_text("nothing matches “<img src=x>”")
