@@ -94,3 +94,31 @@ def test_the_commented_keys_of_the_example_files_exist(name: str) -> None:
     model = ProbeConfig if name.startswith("probe") else CenterConfig
     assert commented
     assert commented <= set(model.model_fields)
+
+
+def test_the_comparison_has_the_figures_of_the_bench() -> None:
+    measured = (ROOT / "bench/results/capture.md").read_text()
+    part = measured.partition("## 64-byte packets, as fast as")[2].partition("\n## ")[0]
+    rows = re.findall(
+        r"^\| 1,024 \| \*{0,2}(\w+)\*{0,2} \|[^|]*\|[^|]*\| (\S+)", part, re.MULTILINE
+    )
+    all_in = {tool: float(figure) for tool, figure in rows if figure != "–"}
+    page = (ROOT / "docs/comparison.md").read_text()
+    (line,) = re.findall(r"^\| CPU a packet, all in.*$", page, re.MULTILINE)
+    told = [cell.strip() for cell in line.split("|")]
+    assert told[2] == f"{all_in['ebpf']} µs (`ebpf`), {all_in['ring']} µs (`ring`)"
+    assert told[3] == f"{all_in['pmacctd']:.1f} µs"
+    assert told[4] == f"{all_in['softflowd']} µs"
+    assert round(all_in["pmacctd"] / all_in["ebpf"]) == 8 and "an eighth of the CPU" in README
+    assert round(all_in["ebpf"] / all_in["softflowd"], 1) == 0.4 and "0.4 of the CPU" in README
+
+
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").rglob("*.md")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_page_links_to_is_there(page: Path) -> None:
+    links = re.findall(r"""\]\(([^)\s]+)\)|(?:src|srcset)="([^"]+)\"""", page.read_text())
+    targets = {(one or other).partition("#")[0] for one, other in links}
+    local = {target for target in targets if target and "://" not in target}
+    assert {target for target in local if not (page.parent / target).exists()} == set()
