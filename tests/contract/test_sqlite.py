@@ -2,10 +2,12 @@
 
 import logging
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -276,6 +278,23 @@ def test_slices_make_no_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             assert len(ledgers(made)) == len(windows)
             some = [row["timestamp"] for row in made.traffic(START + 30_000, START + 60_000)]
             assert some == [START + 30_000] * 6
+
+
+def test_a_sum_does_not_keep_the_process_from_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truly, on = reading.sums, set()
+
+    def sums(*arguments: Any) -> reading.Totals:
+        on.add(threading.current_thread())
+        return truly(*arguments)
+
+    monkeypatch.setattr(reading, "sums", sums)
+    with opened("sqlite", settings(tmp_path)) as made:
+        made.write([stored(n) for n in range(4)])
+        assert list(made.traffic(START, END, ["probe"]))
+    assert len(on) == 2
+    assert all(thread.daemon for thread in on - {threading.current_thread()})
 
 
 def test_every_statement_uses_an_index(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from ipaddress import ip_address
 from typing import Any
 
 from wakizashi import __version__
+from wakizashi.beside import beside
 from wakizashi.center.backend import BY_KEYS, Backend, Row, Where
 from wakizashi.dashboard import fleet, parameters, span, steps
-from wakizashi.dashboard.beside import beside
 from wakizashi.dashboard.names import Labels
 from wakizashi.dashboard.parameters import Selection
 from wakizashi.dashboard.river import Courses, Key, Tallies, largest, stacked, tallied

@@ -32,13 +32,14 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 from pydantic import Field
 
+from wakizashi.beside import beside
 from wakizashi.center.backend import Backend, Remark, Row, Where, check_reading
 from wakizashi.center.selection import Selection
 from wakizashi.center.sqlite import diagnosis, reading
@@ -326,10 +327,11 @@ class Sqlite(Backend):
                 with self._reading() as own:
                     return reading.sums(own, tables, span, names, step_ms, selection)
 
-            # SQLite sums up on the thread that asks, without Python's lock.
-            with ThreadPoolExecutor(2) as pool:
-                spans = reading.halves_of(reader, tables, since_ms, until_ms)
-                totals = reading.put_together(pool.map(part, spans))
+            # SQLite sums up on the thread that asks, without Python's lock. A pool's threads would
+            # keep the process from its end until they are through.
+            first, *others = reading.halves_of(reader, tables, since_ms, until_ms)
+            rest = [beside(partial(part, span)) for span in others]
+            totals = reading.put_together([part(first), *(result() for result in rest)])
             keys = ("timestamp", *names) if step_ms else names
             for key, (size, packets) in sorted(totals.items()):
                 yield {**dict(zip(keys, key, strict=True)), "size": size, "packets": packets}

@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 def beside(work: Callable[[], T]) -> Callable[[], T]:
-    """Begin ``work`` on a thread of its own.
+    """Begin ``work`` on a thread of its own: a daemon, so the process need not wait for it to end.
 
     Returns:
         What waits for it, and returns or raises what it did.
