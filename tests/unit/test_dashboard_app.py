@@ -556,7 +556,8 @@ async def test_a_new_release_is_seen_at_once(page: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../secret", "vendor/../../secret", "/etc/passwd", "vendor", "", "a\0b", "link"]
+    "name",
+    ["../secret", "vendor/../../secret", "/etc/passwd", "vendor", "", "a\0b", "link", "a" * 300],
 )
 async def test_nothing_outside_of_the_folder_is_found(page: Path, name: str) -> None:
     (page / "link").symlink_to(page.parent / "secret")

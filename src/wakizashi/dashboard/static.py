@@ -55,9 +55,12 @@ class Static:
         if "\0" in name:
             return None
         path = (self._folder / name).resolve()
-        if not path.is_relative_to(self._folder) or not path.is_file():
+        try:
+            if not path.is_relative_to(self._folder) or not path.is_file():
+                return None
+            status = path.stat()
+        except OSError:  # a name too long to be one
             return None
-        status = path.stat()
         stamp = (status.st_mtime_ns, status.st_size)
         known = self._known.get(str(path))
         if known is None or known[0] != stamp:
