@@ -79,6 +79,12 @@ def test_faults_have_an_end() -> None:
     assert str(caught.value).split("\n")[20:] == ["names: and 10 more lines"]
 
 
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "names"
+    path.write_bytes(b"\xef\xbb\xbf10.0.0.1 a\n")
+    assert read(path).name("10.0.0.1") == "a"
+
+
 def test_a_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "names"
     with pytest.raises(ConfigError, match=r"--names: .*: No such file or directory; name a file"):

@@ -132,7 +132,7 @@ def read(path: Path) -> Table:
     if len(content) > MOST_BYTES:
         raise ConfigError(f"--names: {path}: is larger than {MOST_BYTES} bytes; name a smaller one")
     try:
-        return parse(content.decode(), str(path))
+        return parse(content.decode("utf-8-sig"), str(path))  # some editors begin with a mark
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise ConfigError(f"{path}:{line}: is not UTF-8; save the file as UTF-8") from None
