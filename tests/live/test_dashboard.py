@@ -200,6 +200,7 @@ def test_a_port_that_is_taken(config: Path) -> None:
         (("--listen", "8080"), 1, "--listen: '8080' is not HOST:PORT or [V6]:PORT"),
         (("--listen", "127.0.0.1:70000"), 1, "--listen: '127.0.0.1:70000' is not HOST:PORT"),
         (("--listen", "192.0.2.77:0"), 1, "can't listen on 192.0.2.77:0: Cannot assign"),
+        (("--listen", "a..b:0"), 1, "can't listen on a..b:0: there is no such name"),
         (("--names", "/nowhere/names"), 78, "--names: /nowhere/names: No such file or directory"),
         (("--set", "backendConfig.typ=x"), 78, "backendConfig.typ"),
     ],

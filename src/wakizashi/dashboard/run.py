@@ -121,11 +121,12 @@ def listening(host: str, port: int) -> socket.socket:
         except OSError:
             listener.close()
             raise
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
+        # UnicodeError: nothing that a resolver could be asked for.
+        told = error.strerror or error if isinstance(error, OSError) else "there is no such name"
         raise ListenError(
-            f"--listen: can't listen on {url(host, port).removeprefix('http://')}: "
-            f"{error.strerror or error}; choose another address or port (0 takes a free one), or "
-            "stop what uses it"
+            f"--listen: can't listen on {url(host, port).removeprefix('http://')}: {told}; "
+            "choose another address or port (0 takes a free one), or stop what uses it"
         ) from error
     return listener
 
