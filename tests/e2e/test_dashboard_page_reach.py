@@ -172,6 +172,7 @@ def test_keys_are_told_and_do_what_is_told(shop: Shop, looks: Looks) -> None:
     page.keyboard.press("?")
     dialog = page.get_by_role("dialog", name="Keys")
     expect(dialog).to_contain_text("stack by pairs, services, probes")
+    expect(dialog).to_contain_text("1 – 7the last 1m, 15m, 1h, 6h, 24h, 7d, 30d")
     page.keyboard.press("b")  # not while a dialog is open
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
@@ -183,8 +184,9 @@ def test_keys_are_told_and_do_what_is_told(shop: Shop, looks: Looks) -> None:
     page.keyboard.type("b2")  # is typed
     expect(page.get_by_role("searchbox")).to_have_value("b2")
     page.keyboard.press("Escape")
-    page.keyboard.press("3")
-    page.wait_for_url("**last=1h**")
+    for key, last in (("1", "1m"), ("3", "1h"), ("7", "30d")):
+        page.keyboard.press(key)
+        page.wait_for_url(f"**last={last}**")
     page.keyboard.press("p")
     page.wait_for_url("**since=**")
 

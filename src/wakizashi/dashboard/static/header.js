@@ -6,7 +6,7 @@ import { BYS, LASTS } from "./state.js";
 import { theme } from "./theme.js";
 
 export const KEYS = [
-  ["1 – 6", "the last 15 min, 1 h, 6 h, 24 h, 7 d, 30 d"],
+  [`1 – ${LASTS.length}`, `the last ${LASTS.join(", ")}`],
   ["b", "stack by pairs, services, probes"],
   ["p", "pause, live"],
   ["Esc", "give up the span"],

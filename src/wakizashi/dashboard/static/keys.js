@@ -1,5 +1,7 @@
 // Shortcuts: single letters, never while something is typed or a dialog is open.
 
+import { LASTS } from "./state.js";
+
 const TYPED = "input:not([type=range]), textarea, select, [contenteditable]";
 
 /** do: what each key means. */
@@ -11,9 +13,9 @@ export function onKeys(run) {
       if (event.key === "Escape") event.target.blur();
       return;
     }
-    const last = "123456".indexOf(event.key);
+    const last = event.key.length === 1 ? "123456789".slice(0, LASTS.length).indexOf(event.key) : -1;
     const action = { b: run.by, p: run.live, "/": run.find, c: run.share, t: run.theme, "?": run.help, Escape: run.whole }[event.key];
-    if (event.key.length === 1 && last >= 0) run.last(last);
+    if (last >= 0) run.last(last);
     else if (action) action();
     else return;
     event.preventDefault();
