@@ -85,6 +85,23 @@ def test_paused_it_asks_nothing_and_goes_on_when_told(tmp_path: Path, looks: Loo
         page.close()
 
 
+def test_paused_from_a_preset_it_goes_on_with_that(tmp_path: Path, looks: Looks) -> None:
+    with dashboard(recent(tmp_path)[0]) as address:
+        page = looks.open(f"{address}/?last=30d")
+        page.get_by_role("button", name="Pause").click()
+        page.wait_for_url("**since=**")
+        page.get_by_role("button", name="Live").click()
+        page.wait_for_url("**last=30d**")
+        page.close()
+
+
+def test_any_length_of_time_that_the_server_takes(tmp_path: Path, looks: Looks) -> None:
+    with dashboard(recent(tmp_path)[0]) as address:
+        page = looks.open(f"{address}/?last=1h30m")
+        expect(page).to_have_title(re.compile("^last 1h30m, "))
+        page.close()
+
+
 def test_a_tab_that_is_not_seen_asks_nothing(tmp_path: Path, looks: Looks) -> None:
     made, _ = recent(tmp_path)
     with served(made) as address:

@@ -25,6 +25,7 @@ const BUSY_MS = 350; // sooner than this a wait is not worth a line
 
 let view = parse(location.search);
 let time = null; // {since, until} that the river shows
+let step = 1; // ms, of the river's buckets
 let fleet = null;
 let span = null;
 let clock = null; // {server, local}: the server's time, and when it said so
@@ -95,8 +96,9 @@ function toggleLive() {
     return;
   }
   const held = view.until - view.since;
-  // Paused from a preset, it goes on with that; a time of one's own with the usual one.
-  const last = LASTS.find((one) => Math.abs(lengthOf(one) - held) < 2000) ?? initial().last;
+  // Paused from a preset, it goes on with that, though a live river begins up to a bucket earlier; a time
+  // of one's own with the usual one.
+  const last = LASTS.find((one) => held >= lengthOf(one) && held < lengthOf(one) + step) ?? initial().last;
   change({ last, since: null, until: null, from: null, to: null }, "all");
 }
 
@@ -113,6 +115,7 @@ function lookBack() {
 function showRiver(answer) {
   clock = { server: answer.now, local: Date.now() };
   time = { since: answer.since, until: answer.until };
+  step = answer.step;
   const empty = answer.series.length === 0 && answer.total.bytes === 0;
   setState(empty ? "empty" : "ready");
   if (empty) {
