@@ -11,11 +11,12 @@ export const SORTS = ["bytes", "packets", "src", "dst"];
 export const TABLES = ["river", "flows", "matrix"];
 export const ROWS = 25;
 const MOST_ROWS = 1000;
-const UNITS = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+const UNITS = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 };
 
+/** The ms of `15m`, `1h30m`: what the server takes; null if it is none. */
 export function lengthOf(last) {
-  const match = /^(\d{1,6})([smhd])$/.exec(last ?? "");
-  return match ? Number(match[1]) * UNITS[match[2]] : null;
+  if (!/^(\d{1,6}[smhdw])+$/.test(last ?? "")) return null;
+  return last.match(/\d+[smhdw]/g).reduce((sum, part) => sum + Number(part.slice(0, -1)) * UNITS[part.at(-1)], 0);
 }
 
 export function initial() {
