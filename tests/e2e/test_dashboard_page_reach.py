@@ -218,6 +218,32 @@ def test_a_column_sorted_by_keyboard(shop: Shop, looks: Looks) -> None:
     expect(button).to_be_focused()  # new rows have not taken it away
 
 
+def test_rows_that_go_or_move_leave_the_focus_where_it_is(shop: Shop, looks: Looks) -> None:
+    page = looks.open(shop.url())
+    assert page.evaluate(
+        """async () => {
+          const { el, keyed } = await import("/static/dom.js");
+          const list = el("ol");
+          document.body.append(list);
+          const show = (keys) => keyed(list, [...keys], (key) => key, (key) => el("button", { text: key }), () => {});
+          show("abcd");
+          list.children[2].focus();
+          const moves = [];
+          new MutationObserver((all) => moves.push(...all)).observe(list, { childList: true });
+          show("bcd");
+          await null;
+          const gone = moves.length;
+          const found = [gone];
+          for (const keys of ["dbc", "cdb", "bc", "xcyb"]) {
+            show(keys);
+            found.push([...list.children].map((node) => node.textContent).join(""), document.activeElement.textContent);
+          }
+          list.remove();
+          return found;
+        }"""
+    ) == [1, "dbc", "c", "cdb", "c", "bc", "c", "xcyb", "c"]
+
+
 def test_tables_have_captions_and_heads_for_who_hears_the_page(shop: Shop, looks: Looks) -> None:
     page = looks.open(shop.url())
     for name, columns in (

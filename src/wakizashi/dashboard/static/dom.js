@@ -39,6 +39,10 @@ export function keyed(parent, items, keyOf, make, update) {
   parent.keyedChildren ??= new Map();
   const before = parent.keyedChildren;
   const after = new Map();
+  const held = document.activeElement;
+  const wanted = new Set(items.map(keyOf));
+  // First what goes, else all that stays would be moved past it.
+  for (const [key, node] of before) if (!wanted.has(key)) node.remove();
   let here = parent.firstElementChild;
   for (const item of items) {
     const key = keyOf(item);
@@ -49,8 +53,9 @@ export function keyed(parent, items, keyOf, make, update) {
     if (node === here) here = here.nextElementSibling;
     else parent.insertBefore(node, here);
   }
-  for (const [key, node] of before) if (after.get(key) !== node) node.remove();
   parent.keyedChildren = after;
+  // What is moved loses the focus.
+  if (held !== document.activeElement && parent.contains(held)) held.focus({ preventScroll: true });
 }
 
 /** A callback when the browser has nothing better to do; the newest one of a name only. */
