@@ -247,6 +247,25 @@ def test_a_slow_answer_is_waited_for_with_the_old_picture(shop: Shop, looks: Loo
     expect(page.locator("#progress")).to_be_hidden()
 
 
+def test_a_late_answer_of_other_filters_is_not_shown(shop: Shop, looks: Looks) -> None:
+    page = looks.open(shop.url())
+    held: list[Route] = []
+    page.route("**/api/v1/talkers?*", lambda route: held.append(route))
+    page.get_by_role("searchbox").fill("10.")
+    until(lambda: page.evaluate("1") == 1 and len(held) == 1, "the search is asked for")
+    source = talkers(page)[0][0]
+    with page.expect_response("**/api/v1/span?*"):
+        page.get_by_test_id("src").first.click()
+    only = "table => [...table.tBodies[0].rows].every(row => row.dataset.src === '" + source + "')"
+    table = page.locator("#talkers-table")
+    until(lambda: bool(table.evaluate(only)), "only what is filtered")
+    with page.expect_response("**/api/v1/talkers?*") as late:
+        held[0].continue_()
+    late.value.finished()
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(done)))")
+    assert table.evaluate(only)
+
+
 def test_while_the_first_answer_is_awaited(shop: Shop, looks: Looks) -> None:
     page = looks.open()
     held: list[Route] = []

@@ -96,14 +96,16 @@ export function createLoop({ view, points, on }) {
   };
 
   async function alone(kind, more) {
+    const mine = turn; // a round that begins meanwhile brings the same, of its own time and filters
     on.busy(true);
     try {
       const answer = await ask(kind, forSpan(view(), time, more));
+      if (mine !== turn) return;
       on[kind](answer, true);
       on.fine();
       on.busy(false);
     } catch (fault) {
-      if (!(fault instanceof Superseded)) failed(fault);
+      if (mine === turn && !(fault instanceof Superseded)) failed(fault);
     }
   }
 }
