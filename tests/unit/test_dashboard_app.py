@@ -442,6 +442,18 @@ async def test_exports_wait_for_their_turn_too(stuck: Stuck) -> None:
     assert {answer.status for answer in await asyncio.gather(*tasks)} == {200}
 
 
+async def test_exports_stand_in_the_same_line(stuck: Stuck) -> None:
+    served = dashboard(stuck)
+    urls = [f"/api/v1/export.csv?{SPAN}"] * 40 + [
+        f"/api/v1/span?{SPAN}&rows={n}" for n in range(1, 31)
+    ]
+    tasks = [asyncio.create_task(request(served, url)) for url in urls]
+    done, _ = await asyncio.wait(tasks, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+    assert {task.result().status for task in done} == {503}
+    stuck.go.set()
+    assert [answer.status for answer in await asyncio.gather(*tasks)].count(200) == 64
+
+
 async def test_a_failure_that_nobody_waits_for_is_no_news(
     stuck: Stuck, caplog: pytest.LogCaptureFixture
 ) -> None:

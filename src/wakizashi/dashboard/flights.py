@@ -42,6 +42,7 @@ class Flights(Generic[T]):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._turns = asyncio.Semaphore(WORKERS)
+        self._asked = 0
         self._flights: dict[Hashable, asyncio.Task[T]] = {}
         self._fresh: dict[Hashable, _Fresh[T]] = {}
 
@@ -56,10 +57,6 @@ class Flights(Generic[T]):
             return fresh.answer
         flight = self._flights.get(key)
         if flight is None:
-            if len(self._flights) >= MOST_WAITING:
-                raise Retryable(
-                    f"{MOST_WAITING} questions wait for the backend; ask again in a moment"
-                )
             flight = asyncio.create_task(self._fly(key, work))
             # Should all have gone away that wait for it, a failure is no news to anybody.
             flight.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -68,9 +65,19 @@ class Flights(Generic[T]):
         return await asyncio.shield(flight)
 
     async def turn(self, work: Callable[[], U]) -> U:
-        """What ``work`` returns, or raises, once it is its turn; shared with nobody."""
-        async with self._turns:
-            return await on_thread(work)
+        """What ``work`` returns, or raises, once it is its turn; shared with nobody.
+
+        Raises:
+            Retryable: too many wait already; and what ``work`` raises.
+        """
+        if self._asked >= MOST_WAITING:
+            raise Retryable(f"{MOST_WAITING} questions wait for the backend; ask again in a moment")
+        self._asked += 1
+        try:
+            async with self._turns:
+                return await on_thread(work)
+        finally:
+            self._asked -= 1
 
     async def _fly(self, key: Hashable, work: Callable[[], T]) -> T:
         try:
