@@ -16,18 +16,14 @@ export class Superseded extends Error {}
 
 const under = new Map(); // kind -> AbortController
 
-export function asking() {
-  return under.size > 0;
-}
-
 export function address(kind, query) {
   return `api/v1/${kind}?${query}`;
 }
 
-export async function ask(kind, query, { as = kind } = {}) {
-  under.get(as)?.abort(new Superseded());
+export async function ask(kind, query) {
+  under.get(kind)?.abort(new Superseded());
   const control = new AbortController();
-  under.set(as, control);
+  under.set(kind, control);
   const timer = setTimeout(
     () => control.abort(new Refused(`the server has not answered in ${WAIT_MS / 1000} s; try a shorter time`, false)),
     WAIT_MS,
@@ -40,7 +36,7 @@ export async function ask(kind, query, { as = kind } = {}) {
     throw fault;
   } finally {
     clearTimeout(timer);
-    if (under.get(as) === control) under.delete(as);
+    if (under.get(kind) === control) under.delete(kind);
   }
 }
 
@@ -61,9 +57,4 @@ async function answer(url, signal) {
   if (response.ok && body !== null) return body;
   const message = body?.error?.message ?? `the server answered ${response.status}`;
   throw new Refused(message, response.status >= 400 && response.status < 500);
-}
-
-export function stop() {
-  for (const control of under.values()) control.abort(new Superseded());
-  under.clear();
 }

@@ -2,7 +2,7 @@
 // comes first; the span is asked for the very time that the river answered, so that all numbers on the
 // page are of one moment. A hidden tab asks nothing; a fault is retried, later each time.
 
-import { ask, Superseded, stop } from "./api.js";
+import { ask, Superseded } from "./api.js";
 import { forSpan, forTime, talkersOf } from "./state.js";
 
 const QUICKEST_MS = 2000;
@@ -92,7 +92,6 @@ export function createLoop({ view, points, on }) {
       if (time === null) return;
       await alone("talkers", talkersOf(view()));
     },
-    stop,
   };
 
   async function alone(kind, more) {

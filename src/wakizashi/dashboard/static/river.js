@@ -22,7 +22,7 @@ export function createRiver({ onSpan, onFilter }) {
   let lit = null; // the layer that the legend points at: kept through refreshes
   const brush = createBrush({ grid: GRID, onSpan, onPoint: point });
 
-  const ready = chartIn(node).then((made) => {
+  chartIn(node).then((made) => {
     chart = made;
     chart.on("finished", () => {
       if (marked || !data?.series.length) return;
@@ -182,7 +182,6 @@ export function createRiver({ onSpan, onFilter }) {
   }
 
   return {
-    ready,
     show(answer, state) {
       data = answer;
       deal(data.series.map((series) => seriesKey(series.key)));

@@ -20,7 +20,7 @@ export function createSankey({ onFilter }) {
   let by = "pairs";
   let ends = new Map(); // id -> node of the API
 
-  const ready = chartIn(node, () => draw()).then((made) => {
+  chartIn(node, () => draw()).then((made) => {
     chart = made;
     chart.on("click", (event) => {
       const wanted = event.dataType === "edge" ? linkFilter(event.data) : endFilter(ends.get(event.name));
@@ -124,7 +124,6 @@ export function createSankey({ onFilter }) {
   }
 
   return {
-    ready,
     show(answer, state) {
       data = answer;
       by = state.by;
