@@ -77,11 +77,16 @@ function change(patch, what) {
 
 addEventListener("popstate", () => {
   view = parse(location.search);
+  showAll();
+});
+
+/** Another view altogether. */
+function showAll() {
   if (at("find").value !== view.find) at("find").value = view.find;
   showTables();
   showFrame();
   loop.now();
-});
+}
 
 function filter(wanted) {
   const filters = narrowed(view.filters, wanted);
@@ -175,8 +180,7 @@ function showFault(error, retryAt) {
     onReset: () => {
       view = { ...initial() };
       history.pushState(null, "", search(view));
-      showFrame();
-      loop.now();
+      showAll();
     },
   });
   showAge();
