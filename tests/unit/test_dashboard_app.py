@@ -268,6 +268,18 @@ async def test_the_fleet() -> None:
     assert [one["name"] for one in only["probes"]] == ["db"]
 
 
+async def test_a_probe_whose_windows_are_longer_than_the_while_is_of_the_fleet() -> None:
+    now = END + WINDOW
+    found = (await get("/api/v1/fleet?last=10s", now_ms=now)).json
+    assert [(one["name"], one["status"]) for one in found["probes"]] == [
+        ("db", "ok"),
+        ("v6", "ok"),
+        ("web", "ok"),
+    ]
+    fixed = (await get(f"/api/v1/fleet?since={now - 10_000}&until={now}", now_ms=now)).json
+    assert fixed["probes"] == []
+
+
 async def test_a_fleet_of_the_past_says_how_far_its_probes_are_today() -> None:
     found = (await get(f"/api/v1/fleet?since={START}&until={START + WINDOW}")).json
     assert {(one["windows"], one["last"], one["status"]) for one in found["probes"]} == {

@@ -202,3 +202,13 @@ def test_the_fleet_as_one() -> None:
     assert whole["device"] == {"bytes": 500, "packets": 5}
     assert whole["coverage"] == 350 / 500
     assert fleet.total([])["coverage"] is None
+
+
+def test_what_is_no_address_is_sorted_behind_those_that_are() -> None:
+    ends = ["x", "::1", "10.0.0.10", "10.0.0.9"]
+    assert sorted(ends, key=lambda end: span._by_name(end, "")) == [
+        "10.0.0.9",
+        "10.0.0.10",
+        "::1",
+        "x",
+    ]

@@ -28,6 +28,8 @@ SPARK_POINTS = 40
 """Buckets of a sparkline, at most."""
 EXPORT_LINES = 500
 """At a time, so that a large export holds up nobody."""
+FLEET_MS = 900_000
+"""How far back the fleet of the last while reaches at least: a window may be longer than the while."""
 LATER_MS = 3_600_000
 """How far back a river of the past looks for who is alive."""
 
@@ -146,8 +148,10 @@ class Answers:
     def fleet(self, chosen: Selection) -> Document:
         """The health of the probes that were seen."""
         now = self._clock()
-        wanted = set(chosen.probes)
-        sums = self._backend.ledger_sums(chosen.since_ms, chosen.until_ms)
+        wanted, since = set(chosen.probes), chosen.since_ms
+        if chosen.rolling:
+            since = min(since, chosen.until_ms - FLEET_MS)
+        sums = self._backend.ledger_sums(since, chosen.until_ms)
         seen = [one for one in sums if not wanted or one.probe in wanted]
         names = {one.probe for one in seen}
         later = (

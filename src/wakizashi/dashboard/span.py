@@ -176,7 +176,10 @@ def _by_name(address: str, name: str) -> tuple[Any, ...]:
     """Names first, then addresses as numbers: 10.0.0.9 is before 10.0.0.10."""
     if name:
         return 0, name.casefold(), address
-    number = ip_address(address)
+    try:
+        number = ip_address(address)
+    except ValueError:  # another program writes into this table
+        return 2, address
     return 1, number.version, int(number)
 
 

@@ -62,7 +62,7 @@ def run(seconds: float | None, backend: str) -> None:
         with _program("wakizashi.center", center_file, folder) as center:
             _wait(lambda: _answers(ports[1], "/readyz"), center, stop, "the center to be ready")
             with (
-                _dashboard(center_file, folder, ports[3], stop) as shown,
+                _dashboard(center_file, folder, ports[3], stop) as (pages, shown),
                 _program("wakizashi.probe", probe_file, folder) as probe,
                 traffic.running(),
             ):
@@ -74,7 +74,7 @@ def run(seconds: float | None, backend: str) -> None:
                         left = min(left, seconds - (time.monotonic() - started))
                     if stop.wait(max(0.0, left)):
                         break
-                    _check(center, probe)
+                    _check(center, probe, *pages)
                     _show(center_file, shown)
             _settle(folder)
         _compare(folder, center_file)
@@ -117,12 +117,14 @@ def _program(name: str, config: Path, folder: Path, *more: str) -> Iterator[_Chi
 
 
 @contextlib.contextmanager
-def _dashboard(center_file: Path, folder: Path, port: int, stop: StopSignal) -> Iterator[str]:
-    """The page, where what it needs is installed; what to tell of it."""
+def _dashboard(
+    center_file: Path, folder: Path, port: int, stop: StopSignal
+) -> Iterator[tuple[list[_Child], str]]:
+    """The page, where what it needs is installed; and what to tell of it."""
     missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
     if missing:
         click.echo("demo: no dashboard, for that needs: pip install 'wakizashi[dashboard]'")
-        yield ""
+        yield [], ""
         return
     names = folder / "names"
     names.write_text(traffic.names())
@@ -131,7 +133,7 @@ def _dashboard(center_file: Path, folder: Path, port: int, stop: StopSignal) -> 
     with _program("wakizashi dashboard", center_file, folder, *more) as dashboard:
         _wait(lambda: _answers(port, "/healthz"), dashboard, stop, "the dashboard to answer")
         click.echo(f"demo: look at it on http://{address}/?last=1m")
-        yield f", also on http://{address}/?last=1m"
+        yield [dashboard], f", also on http://{address}/?last=1m"
 
 
 def _check(*children: _Child) -> None:
