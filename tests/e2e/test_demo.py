@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.center_servers import until
+
 WAKIZASHI = (sys.executable, "-c", "from wakizashi.cli import main; main()")
 
 
@@ -45,9 +47,12 @@ def test_demo_that_is_told_to_end_leaves_nothing_behind(number: int) -> None:
         assert len(running(folder)) == 3
         (page,) = re.findall(r"^demo: look at it on (http://127\.0\.0\.1:\d+)/", said[1])
         assert b"<title>" in urllib.request.urlopen(page, timeout=10).read()
-        shown = json.load(urllib.request.urlopen(f"{page}/api/v1/span?last=1m", timeout=10))
-        labels = {(row["src"], row["dst"]) for row in shown["talkers"]["rows"]}
-        assert ("web-1", "alice") in labels
+
+        def talks() -> bool:
+            shown = json.load(urllib.request.urlopen(f"{page}/api/v1/span?last=1m", timeout=10))
+            return ("web-1", "alice") in {(r["src"], r["dst"]) for r in shown["talkers"]["rows"]}
+
+        until(talks, "alice and web-1 are on the page by their names")
         demo.send_signal(number)
         out, faults = demo.communicate(timeout=60)
     assert demo.returncode == 0, out + faults
