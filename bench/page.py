@@ -42,7 +42,7 @@ def main(names: Iterable[str]) -> None:
     """Measure and print."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
+            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-dev-shm-usage"]
         )
         print(f"{'':10} {'':36} {'seconds':>8}")
         for name in names:

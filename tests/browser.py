@@ -209,7 +209,9 @@ def launched() -> "Iterator[Browser]":
     program = shutil.which("chromium")
     assert program is not None
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
         yield browser
         browser.close()
 
