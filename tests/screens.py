@@ -9,6 +9,7 @@ import subprocess
 import sys
 import termios
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -19,13 +20,17 @@ import pytest
 from tests.center_servers import until
 
 
-def seen(written: str, columns: int) -> list[str]:
-    """The lines that a terminal shows that was written this; it knows no more than is needed."""
+def pictures(written: str, columns: int) -> Iterator[list[str]]:
+    """The lines that a terminal shows that is written this, each time before it writes over them.
+
+    It knows no more than is needed.
+    """
     lines, row, column, breaks = [""], 0, 0, True
     for part in re.findall(r"\x1b\[J|\x1b\[\?7[lh]|\r|\n|[^\r\n]", written):
         if part.startswith("\x1b[?7"):
             breaks = part.endswith("h")
         elif part == "\r":
+            yield [line.rstrip() for line in lines]
             column = 0
         elif part == "\n":
             row += 1
@@ -41,7 +46,12 @@ def seen(written: str, columns: int) -> list[str]:
                 lines += [""] * (row + 1 - len(lines))
             lines[row] = lines[row][:column].ljust(column) + part + lines[row][column + 1 :]
             column += 1
-    return [line.rstrip() for line in lines]
+    yield [line.rstrip() for line in lines]
+
+
+def seen(written: str, columns: int) -> list[str]:
+    """The lines that it shows in the end."""
+    return list(pictures(written, columns))[-1]
 
 
 class Screen:
@@ -69,6 +79,7 @@ class Screen:
         )
         os.close(program)
         self._bytes = bytearray()
+        self._looked_at = 0
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
@@ -100,13 +111,20 @@ class Screen:
         return seen(self.written, self.columns)
 
     def shows(self, pattern: str) -> re.Match[str]:
-        """Wait until what is to be seen has it."""
+        """Wait until what is to be seen has it, or had since what was waited for before.
+
+        On a busy machine what is there for a moment is gone before it is looked at.
+        """
         found: list[re.Match[str]] = []
 
         def there() -> bool:
-            match = re.search(pattern, "\n".join(self.lines), re.MULTILINE)
-            found.extend([match] if match else [])
-            return bool(found)
+            all_seen = list(pictures(self.written, self.columns))
+            for number, lines in enumerate(all_seen[self._looked_at :]):
+                if match := re.search(pattern, "\n".join(lines), re.MULTILINE):
+                    self._looked_at += number
+                    found.append(match)
+                    return True
+            return False
 
         try:
             until(there, f"the terminal to show {pattern}")

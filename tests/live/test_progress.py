@@ -73,7 +73,7 @@ def test_replay(tmp_path: Path, capture: Path, columns: int, environment: dict[s
             screen.shows(r"^━*─+ +\d+ %  \S+ [kM]?B of 1\d\d kB read, \d+ windows? with \S+ MB")
             screen.shows(r"^─+   0 %  0 of 30 windows sent and acknowledged$")
         else:
-            screen.shows(r"^ +\d+ %  \d+ windows? with \S+ MB|^#+\.+ +\d+ %  reading")
+            screen.shows(r"^#+\.* +\d+ %  (\d+ windows? with \S+ MB|reading)")
             screen.shows(r"^\.+ +0 %  0 of 30 windows$")
             assert screen.written.isascii()
         until(lambda: "not delivered" in "".join(screen.lines), "a warning")
