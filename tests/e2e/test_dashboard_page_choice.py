@@ -77,6 +77,25 @@ def test_a_span_chosen_by_keys_on_the_river(shop: Shop, looks: Looks) -> None:
     shows(page, shop, SINCE, UNTIL)
 
 
+def test_a_span_moved_bit_by_bit_is_one_step_back(shop: Shop, looks: Looks) -> None:
+    page = looks.open(shop.url(ALL))
+    # All at once: keys may be slow on a busy machine, and what is apart is a step of its own.
+    page.get_by_role("slider", name="Span from").evaluate(
+        """slider => {
+          for (let moves = 0; moves < 4; moves += 1) {
+            slider.stepUp();
+            for (const kind of ["input", "change"]) {
+              slider.dispatchEvent(new Event(kind, { bubbles: true }));
+            }
+          }
+        }"""
+    )
+    shows(page, shop, bucket(SINCE, 4), UNTIL)
+    page.go_back()
+    shows(page, shop, SINCE, UNTIL)
+    assert "from" not in parameters(page)
+
+
 def test_a_span_chosen_by_sliders(shop: Shop, looks: Looks) -> None:
     page = looks.open(shop.url(ALL))
     page.get_by_role("slider", name="Span from").focus()

@@ -21,6 +21,7 @@ import { createTalkers } from "./talkers.js";
 import { followSystem, onTheme, toggleTheme } from "./theme.js";
 
 const FIND_MS = 250; // a pause in typing
+const MOVING_MS = 2000; // between moves of one span
 const BUSY_MS = 350; // sooner than this a wait is not worth a line
 
 let view = parse(location.search);
@@ -61,13 +62,17 @@ const loop = createLoop({
 // -- changes -----------------------------------------------------------------------------------
 
 /** Changes the view. what: all | span | talkers | nothing, what has to be asked anew. */
+let moved = -Infinity; // when the span was moved last
 function change(patch, what) {
   const before = search(view);
   view = { ...view, ...patch };
   if (patch.filters || patch.find !== undefined) view.rows = ROWS;
   const url = search(view);
   if (url === before) return;
-  if (what === "all" || what === "span") history.pushState(null, "", url);
+  // A span that is moved bit by bit, by key or slider, is one step back, not twenty.
+  const moving = what === "span" && performance.now() - moved < MOVING_MS;
+  if (what === "span") moved = performance.now();
+  if ((what === "all" || what === "span") && !moving) history.pushState(null, "", url);
   else history.replaceState(null, "", url);
   showFrame();
   if (what === "all") loop.now();
