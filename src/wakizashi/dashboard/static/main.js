@@ -61,8 +61,9 @@ const loop = createLoop({
 
 // -- changes -----------------------------------------------------------------------------------
 
-/** Changes the view. what: all | span | talkers | nothing, what has to be asked anew. */
 let moved = -Infinity; // when the span was moved last
+
+/** Changes the view. what: all | span | talkers | nothing, what has to be asked anew. */
 function change(patch, what) {
   const before = search(view);
   view = { ...view, ...patch };
