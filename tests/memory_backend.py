@@ -3,15 +3,20 @@
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from wakizashi.center.backend import Backend, Row, Where, check_by
+from wakizashi.center.backend import SUMS, Backend, Row, Where, check_by
 from wakizashi.errors import WakizashiError
 from wakizashi.model import Ledger, LedgerRecord, LedgerSum, StoredWindow
 
 
 class Memory(Backend):
-    """Keeps windows by their identity; ``trouble`` is raised by what reads."""
+    """Keeps windows by their identity; ``trouble`` is raised by what reads.
 
-    def __init__(self, windows: Sequence[StoredWindow] = ()) -> None:
+    Args:
+        sums_here: what :meth:`sums_here` says.
+    """
+
+    def __init__(self, windows: Sequence[StoredWindow] = (), *, sums_here: bool = False) -> None:
+        self._sums_here = sums_here
         self._windows: dict[tuple[str, int], StoredWindow] = {}
         self.trouble: WakizashiError | Exception | None = None
         self.asked = 0
@@ -29,6 +34,7 @@ class Memory(Backend):
         *,
         step_ms: int = 0,
         where: Where = (),
+        sums: Sequence[str] = SUMS,
     ) -> Iterator[Row]:
         check_by(by)
         self._ask()
@@ -43,14 +49,17 @@ class Memory(Backend):
         if not by and not step_ms:
             yield from rows
             return
-        sums: dict[tuple[str | int, ...], Row] = {}
+        totals: dict[tuple[str | int, ...], Row] = {}
         for row in rows:
             bucket = {"timestamp": row["timestamp"] // step_ms * step_ms} if step_ms else {}
             key = bucket | {name: row[name] for name in by}
-            found = sums.setdefault(tuple(key.values()), {**key, "size": 0, "packets": 0})
-            for field in ("size", "packets"):
+            found = totals.setdefault(tuple(key.values()), key | dict.fromkeys(sums, 0))
+            for field in sums:
                 found[field] = int(found[field]) + row[field]
-        yield from sums.values()
+        yield from totals.values()
+
+    def sums_here(self) -> bool:
+        return self._sums_here
 
     def ledgers(self, since_ms: int, until_ms: int) -> Iterator[LedgerRecord]:
         self._ask()

@@ -13,7 +13,7 @@ import pytest
 from tests.center_backends import END, Settings, opened
 from tests.center_windows import START, ip, window
 from wakizashi.center.aggregate import aggregate
-from wakizashi.center.backend import BY_KEYS, Backend, Where
+from wakizashi.center.backend import BY_KEYS, SUMS, Backend, Where
 from wakizashi.model import (
     DeviceLedger,
     Direction,
@@ -125,6 +125,33 @@ def test_buckets(
     sums = asked(backend, by, step_ms)
     assert sums == recount(windows, by, step_ms)
     assert all(int(key[0]) % step_ms == 0 for key in sums)
+
+
+@pytest.mark.parametrize("sums", [("size",), ("packets",), ("packets", "size")])
+@pytest.mark.parametrize(("by", "step_ms"), [(("probe",), 0), ((), 60_000), (BY_KEYS, 60_000)])
+def test_only_what_is_wanted_is_summed_up(
+    backend: Backend,
+    windows: list[StoredWindow],
+    by: tuple[str, ...],
+    step_ms: int,
+    sums: tuple[str, ...],
+) -> None:
+    whole = recount(windows, by, step_ms)
+    found = {}
+    for row in backend.traffic(0, END, by, step_ms=step_ms, sums=sums):
+        assert set(row) == {*by, *sums, *(["timestamp"] if step_ms else [])}
+        key = (row["timestamp"] if step_ms else 0, *(row[name] for name in by))
+        assert key not in found
+        found[key] = [row[name] for name in sums]
+    assert found == {
+        key: [numbers[SUMS.index(name)] for name in sums] for key, numbers in whole.items()
+    }
+
+
+@pytest.mark.parametrize("sums", [(), ("bytes",), ("size", "number")])
+def test_other_sums_there_are_not(backend: Backend, sums: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="can't sum up .*; use size, packets"):
+        list(backend.traffic(0, END, ("probe",), sums=sums))
 
 
 @pytest.mark.parametrize("step_ms", [30_000, 3_600_000, 6 * 3_600_000, DAY, 2 * DAY, 7 * DAY])

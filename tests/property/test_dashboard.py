@@ -11,12 +11,18 @@ from wakizashi.dashboard import parameters, steps
 from wakizashi.dashboard.answers import Answers
 from wakizashi.dashboard.names import Labels
 from wakizashi.dashboard.parameters import Selection, Talkers
-from wakizashi.dashboard.river import Course, Courses, others, stacked
+from wakizashi.dashboard.river import Courses, others, stacked
 from wakizashi.model import Ledger, LedgerRecord, StoredWindow, TrafficRecord
 
 SINCE, UNTIL = 1_700_000_000_000, 1_700_000_600_000
 ADDRESSES = ("10.0.0.1", "10.0.0.2", "10.0.0.3", "::1", "0.0.0.0")
 ADDRESS = st.sampled_from(ADDRESSES)
+FILTERS = {
+    "pairs": (("srcIP", "srcIP"), ("dstIP", "dstIP")),
+    "services": (("probeIP", "service"),),
+    "probes": (("probe", "probe"),),
+}
+"""The field of each part of a series' key."""
 
 
 @st.composite
@@ -45,7 +51,7 @@ def stores(draw: st.DrawFn) -> Memory:
                 (LedgerRecord(start, probe, "eth0", number, duration, Ledger()),),
             )
         )
-    return Memory(found)
+    return Memory(found, sums_here=draw(st.booleans()))
 
 
 def answers(store: Memory) -> Answers:
@@ -68,14 +74,18 @@ def test_series_and_other_are_the_total_in_every_bucket(
     asked = parameters.River(Selection(SINCE, UNTIL), by, top, points)
     found = answers(store).river(asked)
     assert len(found["series"]) <= top
-    for unit, field in (("bytes", "size"), ("packets", "packets")):
-        lines = [one[unit] for one in (*found["series"], found["other"])]
-        stack = [sum(column) for column in zip(*lines, strict=True)]
-        stored = dict.fromkeys(found["times"], 0)
-        for row in store.traffic(SINCE, UNTIL, (), step_ms=found["step"]):
-            stored[int(row["timestamp"])] += int(row[field])
-        assert stack == list(stored.values())
-        assert found["total"][unit] == sum(stack) == truth(store, field)
+    lines = [one["bytes"] for one in (*found["series"], found["other"])]
+    stack = [sum(column) for column in zip(*lines, strict=True)]
+    stored = dict.fromkeys(found["times"], 0)
+    for row in store.traffic(SINCE, UNTIL, (), step_ms=found["step"]):
+        stored[int(row["timestamp"])] += int(row["size"])
+    assert stack == list(stored.values())
+    assert found["total"]["bytes"] == sum(stack) == truth(store, "size")
+    for one in found["series"]:
+        where = [[{name: one["key"][key] for name, key in FILTERS[by]}]]
+        rows = store.traffic(SINCE, UNTIL, (), step_ms=found["step"], where=where)
+        course = dict.fromkeys(found["times"], 0) | {r["timestamp"]: r["size"] for r in rows}
+        assert one["bytes"] == list(course.values())
     totals = [one["total"]["bytes"] for one in found["series"]]
     assert totals == sorted(totals, reverse=True)
     keys = {
@@ -169,7 +179,6 @@ def test_buckets_cover_the_span_and_are_no_more_than_asked_for(
 def test_what_changed_between_two_readings_makes_nothing_negative(
     whole: list[int], part: list[int]
 ) -> None:
-    everything, one = Course(whole, whole), Course(part, part)
-    assert all(n >= 0 for n in others([one], everything).bytes)
-    found = stacked(Courses((0, 1, 2), {("a",): one}), everything, 1, lambda key: {"id": key[0]})
+    assert all(n >= 0 for n in others([part], whole))
+    found = stacked(Courses((0, 1, 2), {("a",): part}), whole, 1, lambda key: {"id": key[0]})
     assert found["total"]["bytes"] == sum(map(max, whole, part))

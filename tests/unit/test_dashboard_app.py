@@ -27,9 +27,9 @@ from wakizashi.errors import Retryable, WakizashiError
 from wakizashi.names import Names
 
 
-@pytest.fixture
-def backend() -> Memory:
-    return Memory(windows())
+@pytest.fixture(params=[False, True], ids=["", "sums-here"])
+def backend(request: pytest.FixtureRequest) -> Memory:
+    return Memory(windows(), sums_here=request.param)
 
 
 def by(backend: Memory, *fields: str, where: Where = ()) -> dict[tuple[str, ...], int]:
@@ -114,7 +114,7 @@ async def test_a_river_of_the_last_while_begins_with_a_whole_bucket(backend: Mem
 
 async def test_an_empty_river_is_a_river() -> None:
     found = (await get("/api/v1/river?last=1m", backend=Memory())).json
-    assert found["series"] == [] and found["total"] == {"bytes": 0, "packets": 0}
+    assert found["series"] == [] and found["total"] == {"bytes": 0}
     assert found["other"]["count"] == 0 and found["settled"] is None
     assert len(found["times"]) == len(found["other"]["bytes"]) > 1
 

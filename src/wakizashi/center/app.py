@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import logging
 import resource
 import time
@@ -29,6 +28,7 @@ from wakizashi.center.store import Store
 from wakizashi.center.tokens import TokensFile
 from wakizashi.center.writer import PATIENCE_SECONDS
 from wakizashi.errors import WakizashiError
+from wakizashi.garbage import collect_less
 from wakizashi.lifecycle import StopSignal
 from wakizashi.notify import Supervisor
 from wakizashi.reload import Reload, Source
@@ -73,7 +73,7 @@ async def run(
         WakizashiError: it can't start: a port or the recovery directory is in use.
     """
     _make_room_for_connections()
-    _collect_less_garbage()
+    collect_less()
     with StopSignal() as signals, Supervisor() as supervisor:
         stop = _stop_event(signals)
         recovery = _open_recovery(config)
@@ -213,12 +213,6 @@ def _make_room_for_connections() -> None:
     """A descriptor a probe: the soft limit, 1,024 as a rule, rises to the hard one."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def _collect_less_garbage() -> None:
-    """Records are no cycles; looking for some among them took half of the time of a large window."""
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 def _open_recovery(config: CenterConfig) -> Recovery | None:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 BY_KEYS = ("probe", "probeIP", "srcIP", "dstIP")
 """What :meth:`Backend.traffic` can group by."""
 
+SUMS = ("size", "packets")
+"""What :meth:`Backend.traffic` can sum up: bytes and packets."""
+
 Row = dict[str, str | int]
 
 Where = Sequence[Sequence[Mapping[str, str]]]
@@ -110,6 +113,7 @@ class Backend(ABC):
         *,
         step_ms: int = 0,
         where: Where = (),
+        sums: Sequence[str] = SUMS,
     ) -> Iterator[Row]:
         """The traffic of windows that start in ``[since_ms, until_ms)``.
 
@@ -130,13 +134,22 @@ class Backend(ABC):
             by: what to sum up by; nothing: all together, if there are buckets.
             step_ms: length of the buckets; 0: none.
             where: only these records, summed up or not.
+            sums: what is summed up; of one of them a server reads half as much. Records
+                have both.
 
         Raises:
-            ValueError: a key is not of :data:`BY_KEYS`, or ``step_ms`` is negative or
-                longer than all of time.
+            ValueError: a key is not of :data:`BY_KEYS`, a sum not of :data:`SUMS`, or
+                ``step_ms`` is negative or longer than all of time.
             Retryable: it can't be read now.
             WakizashiError: there is no such database.
         """
+
+    def sums_here(self) -> bool:
+        """Whether sums are made here, of all records, and not by a server.
+
+        Then one question by bucket costs less than several. Raises as :meth:`traffic`.
+        """
+        return False
 
     @abstractmethod
     def ledgers(self, since_ms: int, until_ms: int) -> Iterator[LedgerRecord]:
@@ -221,9 +234,11 @@ def check_by(by: Sequence[str]) -> None:
         raise ValueError(f"can't group by {', '.join(unknown)}; use {', '.join(BY_KEYS)}")
 
 
-def check_reading(by: Sequence[str], step_ms: int, where: Where) -> None:
+def check_reading(by: Sequence[str], step_ms: int, where: Where, sums: Sequence[str]) -> None:
     """Raise ValueError where the arguments of :meth:`Backend.traffic` make no sense."""
     check_by(by)
+    if not sums or not set(sums) <= set(SUMS):
+        raise ValueError(f"can't sum up {', '.join(sums) or 'nothing'}; use {', '.join(SUMS)}")
     if not 0 <= step_ms <= MAX_TIME_MS:
         raise ValueError(f"can't make buckets of {step_ms} ms; use 1 to {MAX_TIME_MS}")
     named = {key for clause in where for choice in clause for key in choice}

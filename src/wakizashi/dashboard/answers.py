@@ -3,27 +3,24 @@
 import csv
 import io
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 from ipaddress import ip_address
 from typing import Any
 
 from wakizashi import __version__
-from wakizashi.beside import beside
-from wakizashi.center.backend import BY_KEYS, Backend, Row, Where
+from wakizashi.center.backend import BY_KEYS, SUMS, Backend, Row, Where
 from wakizashi.dashboard import fleet, parameters, span, steps
+from wakizashi.dashboard.gathering import Gathered, Question, Reader, gathered
 from wakizashi.dashboard.names import Labels
 from wakizashi.dashboard.parameters import Selection
-from wakizashi.dashboard.river import Courses, Key, Tallies, largest, stacked, tallied
+from wakizashi.dashboard.river import Key, Tallies, key_of, largest, stacked, tallied
 from wakizashi.model import MAX_TIME_MS, LedgerSum
 
 PAIR = ("srcIP", "dstIP")
-LONG_MS = 86_400_000
-"""A span that is longer is read in two halves."""
-MOST_NAMED = 100
-MOST_UNSHOWN = 10
-"""Pairs for each that is shown, up to which they are read too where more than 100 are shown."""
+RECENT_MS = 3 * 86_400_000
+"""Of a longer span so much of its end tells of its windows: a probe is alive for up to two of its
+windows after its last, and a window is a day at most."""
 SPARK_POINTS = 40
 """Buckets of a sparkline, at most."""
 EXPORT_LINES = 500
@@ -75,36 +72,29 @@ class Answers:
         self._labels.refresh()
         chosen, now = asked.selection, self._clock()
         since, until = chosen.since_ms, chosen.until_ms
-        sums = list(self._backend.ledger_sums(since, until))
-        step = steps.step(since, until, asked.points, fleet.longest_window_ms(sums))
+        ledgers = self._ledgers(since, until)
+        step = steps.step(since, until, asked.points, fleet.longest_window_ms(ledgers))
         if chosen.rolling:  # a first bucket that is cut off would look like less traffic
             since -= since % step
             chosen = replace(chosen, since_ms=since)
-        where, fields = self._where(chosen), parameters.BY[asked.by]
-        found = beside(lambda: list(self._rows(chosen, fields, where)))
-        courses, whole = (Courses(steps.times(since, until, step)) for _ in range(2))
-        everything = whole.get(())
-        whole.fill(self._rows(chosen, (), where, step), lambda _: ())
+        fields = parameters.BY[asked.by]
         called: dict[str, str] = {}  # a name that comes meanwhile must not divide a service
 
-        def key(row: Row) -> Key:
-            values = tuple(str(row[name]) for name in fields)
-            if asked.by != "services":
-                return values
-            if values[0] not in called:
-                called[values[0]] = self._labels.label(values[0])
-            return (called[values[0]],)
+        def service(row: Row) -> Key:
+            address = str(row["probeIP"])
+            if address not in called:
+                called[address] = self._labels.label(address)
+            return (called[address],)
 
-        totals = tallied(found(), key)
-        top = largest(totals)[: asked.top]
-        if top:
-            if asked.by == "services":
-                parts = [{"probeIP": each} for each, name in called.items() if (name,) in top]
-            else:
-                parts = [dict(zip(fields, each, strict=True)) for each in top]
-            for each in top:
-                courses.get(each)
-            courses.fill(self._rows(chosen, fields, [*(where or ()), parts], step), key)
+        key = service if asked.by == "services" else key_of(fields)
+        question = Question(fields, key, fields, key, step, SUMS[:1])
+        found = gathered(self._reader(chosen), question, whole=True)
+        top = largest(found.totals)[: asked.top]
+        if asked.by == "services":
+            choices = [{"probeIP": each} for each, name in called.items() if (name,) in top]
+        else:
+            choices = [dict(zip(fields, each, strict=True)) for each in top]
+        courses = found.courses(top, choices)
         describe = {
             "pairs": self._pair,
             "services": lambda each: _one("service", each),
@@ -115,16 +105,16 @@ class Answers:
             "until": until,
             "step": step,
             "now": now,
-            "settled": self._settled(sums, until, now),
+            "settled": self._settled(ledgers, until, now),
             "by": asked.by,
-            **stacked(courses, everything, len(totals), describe),
+            **stacked(courses, found.whole, len(found.totals), describe),
         }
 
     def span(self, asked: parameters.Span) -> Document:
         """Flows, matrix and talkers."""
         self._labels.refresh()
-        where = self._where(asked.selection)
-        tallies, ledgers = self._tallies(asked.selection, where)
+        found = self._gathered(asked.selection)
+        tallies = found.totals
         by_pair, label = span.pairs(tallies), self._labels.label
         return {
             **self._head(asked.selection),
@@ -132,18 +122,14 @@ class Answers:
             "pairs": len(by_pair),
             "flows": span.flows(by_pair, asked.links, label),
             "matrix": span.matrix(tallies, asked.peers, label),
-            "talkers": self._talkers(asked, where, tallies, ledgers),
+            "talkers": self._talkers(asked, found),
         }
 
     def talkers(self, asked: parameters.Span) -> Document:
         """The table alone."""
         self._labels.refresh()
-        where = self._where(asked.selection)
-        tallies, ledgers = self._tallies(asked.selection, where)
-        return {
-            **self._head(asked.selection),
-            "talkers": self._talkers(asked, where, tallies, ledgers),
-        }
+        found = self._gathered(asked.selection)
+        return {**self._head(asked.selection), "talkers": self._talkers(asked, found)}
 
     def fleet(self, chosen: Selection) -> Document:
         """The health of the probes that were seen."""
@@ -171,8 +157,7 @@ class Answers:
         As ``wakizashi query --by srcIP,dstIP --format csv`` has them, with names behind.
         """
         self._labels.refresh()
-        rows = self._rows(chosen, PAIR, self._where(chosen))
-        return self._lines(tallied(rows, lambda row: (str(row["srcIP"]), str(row["dstIP"]))))
+        return self._lines(tallied(self._reader(chosen).rows(PAIR), key_of(PAIR)))
 
     def _lines(self, by_pair: Tallies) -> Iterator[str]:
         order = largest(by_pair)
@@ -191,54 +176,33 @@ class Answers:
     def _head(self, chosen: Selection) -> Document:
         return {"since": chosen.since_ms, "until": chosen.until_ms, "now": self._clock()}
 
-    def _rows(
-        self, chosen: Selection, by: tuple[str, ...], where: Where | None, step: int = 0
-    ) -> Iterator[Row]:
-        """Sums by key, of which a long span has some keys twice: two halves are read at a time."""
-        if where is None:
-            return
-        since, until = chosen.since_ms, chosen.until_ms
-        cut = (since + until) // 2 if until - since > LONG_MS else until
-        read = partial(self._backend.traffic, by=by, step_ms=step, where=where)
-        rest = beside(lambda: list(read(cut, until))) if cut < until else None
-        yield from read(since, cut)
-        if rest is not None:
-            yield from rest()
+    def _reader(self, chosen: Selection) -> Reader:
+        return Reader(self._backend, chosen.since_ms, chosen.until_ms, self._where(chosen))
 
-    def _tallies(self, chosen: Selection, where: Where | None) -> tuple[Tallies, list[LedgerSum]]:
-        """All sums of the span, and its ledgers, which tell how long a bucket has to be."""
-        since, until = chosen.since_ms, chosen.until_ms
-        ledgers = beside(lambda: list(self._backend.ledger_sums(since, until)))
-        rows = self._rows(chosen, BY_KEYS, where)
-        tallies = tallied(rows, lambda row: tuple(str(row[name]) for name in BY_KEYS))
-        return tallies, ledgers()
+    def _ledgers(self, since: int, until: int) -> list[LedgerSum]:
+        """The sums of a span's last ledgers, which tell how long windows are and how far they are."""
+        recent = list(self._backend.ledger_sums(max(since, until - RECENT_MS), until))
+        if recent or since >= until - RECENT_MS:
+            return recent
+        return list(self._backend.ledger_sums(since, until))
 
-    def _among(self, where: Where | None, shown: Sequence[Key], pairs: Tallies) -> Where:
-        """To those that are shown; of most of them it is quicker to read them all."""
-        clauses = list(where or ())
-        if len(shown) <= MOST_NAMED or len(pairs) > MOST_UNSHOWN * len(shown):
-            clauses.append([dict(zip(PAIR, pair, strict=True)) for pair in shown])
-        return clauses
-
-    def _talkers(
-        self,
-        asked: parameters.Span,
-        where: Where | None,
-        tallies: Tallies,
-        ledgers: list[LedgerSum],
-    ) -> Document:
-        chosen, by_pair = asked.selection, span.pairs(tallies)
+    def _gathered(self, chosen: Selection) -> Gathered:
+        """All sums of the span, and what small courses of pairs are made of."""
         since, until = chosen.since_ms, chosen.until_ms
+        longest = fleet.longest_window_ms(self._ledgers(since, until))
+        step = steps.step(since, until, SPARK_POINTS, longest)
+        question = Question(BY_KEYS, key_of(BY_KEYS), PAIR, key_of(PAIR), step)
+        return gathered(self._reader(chosen), question)
+
+    def _talkers(self, asked: parameters.Span, found: Gathered) -> Document:
+        by_pair = span.pairs(found.totals)
         # To find a name is to want them all; else only who is shown is asked for.
         called = self._labels.name if asked.talkers.find else self._labels.known
         table = span.chosen(by_pair, asked.talkers, called)
-        step = steps.step(since, until, SPARK_POINTS, fleet.longest_window_ms(ledgers))
-        sparks = Courses(steps.times(since, until, step))
-        if table.shown:
-            rows = self._rows(chosen, PAIR, self._among(where, table.shown, by_pair), step)
-            sparks.fill(rows, lambda row: (str(row["srcIP"]), str(row["dstIP"])))
-        seconds = (until - since) / 1_000
-        return span.talkers(tallies, by_pair, table, sparks, seconds, self._labels.label)
+        pairs = [dict(zip(PAIR, pair, strict=True)) for pair in table.shown]
+        sparks = found.courses(table.shown, pairs)
+        seconds = (asked.selection.until_ms - asked.selection.since_ms) / 1_000
+        return span.talkers(found.totals, by_pair, table, sparks, seconds, self._labels.label)
 
     def _settled(self, sums: list[LedgerSum], until: int, now: int) -> int | None:
         recent = (

@@ -2,50 +2,46 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
-from wakizashi.center.backend import Row
+from wakizashi.center.backend import SUMS, Row
 
 Key = tuple[str, ...]
+KeyOf = Callable[[Row], Key]
+"""From a row to what it is counted by."""
 Tallies = dict[Key, list[int]]
-"""Bytes and packets by key."""
+"""By key: bytes, and packets where both were asked for."""
+Course = list[int]
+"""Bytes in each bucket."""
 
 
-def tallied(rows: Iterable[Row], key: Callable[[Row], Key]) -> Tallies:
+def key_of(fields: Sequence[str]) -> KeyOf:
+    """By the values of these fields."""
+    get: Callable[[Row], Any] = itemgetter(*fields)
+    return get if len(fields) > 1 else lambda row: (get(row),)
+
+
+def tallied(rows: Iterable[Row], key: KeyOf, sums: Sequence[str] = SUMS) -> Tallies:
     """Sums of rows that have the same key."""
     found: Tallies = {}
     for row in rows:
-        tally = found.setdefault(key(row), [0, 0])
-        tally[0] += int(row["size"])
-        tally[1] += int(row["packets"])
+        count(found, key(row), row, sums)
     return found
+
+
+def count(tallies: Tallies, key: Key, row: Row, sums: Sequence[str]) -> None:
+    """Add a row."""
+    tally = tallies.get(key)
+    if tally is None:
+        tally = tallies[key] = [0] * len(sums)
+    for place, name in enumerate(sums):
+        tally[place] += int(row[name])
 
 
 def largest(tallies: Tallies) -> list[Key]:
     """All keys, most bytes first; what is equal in the order of the keys, so always in the same."""
-    return sorted(tallies, key=lambda key: (-tallies[key][0], -tallies[key][1], key))
-
-
-@dataclass(slots=True)
-class Course:
-    """Bytes and packets in each bucket."""
-
-    bytes: list[int]
-    packets: list[int]
-
-    @classmethod
-    def of(cls, length: int) -> "Course":
-        """With nothing in it."""
-        return cls([0] * length, [0] * length)
-
-    @property
-    def total(self) -> dict[str, int]:
-        """The sums."""
-        return {"bytes": sum(self.bytes), "packets": sum(self.packets)}
-
-    def document(self) -> dict[str, Any]:
-        """As it is answered."""
-        return {"bytes": self.bytes, "packets": self.packets, "total": self.total}
+    return sorted(tallies, key=lambda key: ([-number for number in tallies[key]], key))
 
 
 @dataclass(slots=True)
@@ -53,23 +49,33 @@ class Courses:
     """Courses by key, filled from rows with a ``timestamp``."""
 
     times: Sequence[int]
+    """The starts of the buckets."""
     found: dict[Key, Course] = field(default_factory=dict)
+    _places: dict[int | str, int] = field(init=False)
 
-    def fill(self, rows: Iterable[Row], key: Callable[[Row], Key]) -> "Courses":
+    def __post_init__(self) -> None:
+        self._places = {time: place for place, time in enumerate(self.times)}
+
+    def place(self, row: Row) -> int:
+        """The number of a row's bucket."""
+        return self._places[row["timestamp"]]
+
+    def fill(self, rows: Iterable[Row], key: KeyOf) -> "Courses":
         """Add the rows."""
-        place = {time: index for index, time in enumerate(self.times)}
         for row in rows:
-            course = self.get(key(row))
-            index = place[int(row["timestamp"])]
-            course.bytes[index] += int(row["size"])
-            course.packets[index] += int(row["packets"])
+            self.get(key(row))[self.place(row)] += int(row["size"])
         return self
 
     def get(self, key: Key) -> Course:
         """That of a key; nothing has passed unless rows say so."""
-        if key not in self.found:
-            self.found[key] = Course.of(len(self.times))
-        return self.found[key]
+        course = self.found.get(key)
+        if course is None:
+            course = self.found[key] = [0] * len(self.times)
+        return course
+
+    def only(self, keys: Iterable[Key]) -> "Courses":
+        """Those of some keys."""
+        return Courses(self.times, {key: self.get(key) for key in keys})
 
 
 def others(courses: Iterable[Course], everything: Course) -> Course:
@@ -77,13 +83,10 @@ def others(courses: Iterable[Course], everything: Course) -> Course:
 
     Never less than nothing: a window may have been stored, or deleted, between two readings.
     """
-    left = Course(list(everything.bytes), list(everything.packets))
+    left = everything
     for course in courses:
-        left.bytes = [a - b for a, b in zip(left.bytes, course.bytes, strict=True)]
-        left.packets = [a - b for a, b in zip(left.packets, course.packets, strict=True)]
-    left.bytes = [max(0, n) for n in left.bytes]
-    left.packets = [max(0, n) for n in left.packets]
-    return left
+        left = [a - b for a, b in zip(left, course, strict=True)]
+    return [max(0, number) for number in left]
 
 
 def stacked(
@@ -101,12 +104,15 @@ def stacked(
         describe: ``id``, ``label`` and ``key`` of one.
     """
     other = others(courses.found.values(), everything)
-    sums = {key: course.total for key, course in courses.found.items()}
-    shown = sorted(sums, key=lambda key: (-sums[key]["bytes"], -sums[key]["packets"], key))
-    totals = [*sums.values(), other.total]
+    sums = {key: sum(course) for key, course in courses.found.items()}
+    shown = sorted(sums, key=lambda key: (-sums[key], key))
     return {
         "times": list(courses.times),
-        "series": [{**describe(key), **courses.found[key].document()} for key in shown],
-        "other": {"count": max(0, count - len(shown)), **other.document()},
-        "total": {unit: sum(total[unit] for total in totals) for unit in ("bytes", "packets")},
+        "series": [{**describe(key), **_document(courses.found[key])} for key in shown],
+        "other": {"count": max(0, count - len(shown)), **_document(other)},
+        "total": {"bytes": sum(sums.values()) + sum(other)},
     }
+
+
+def _document(course: Course) -> dict[str, Any]:
+    return {"bytes": course, "total": {"bytes": sum(course)}}

@@ -19,6 +19,7 @@ from wakizashi.dashboard.names import MOST_NAMES, Labels
 from wakizashi.dashboard.static import Static
 from wakizashi.errors import WakizashiError
 from wakizashi.exposure import of_dashboard
+from wakizashi.garbage import collect_less
 from wakizashi.lifecycle import StopSignal
 from wakizashi.logs import setup_logging
 from wakizashi.names import Names
@@ -75,8 +76,10 @@ def run(options: Options, tell: Callable[[str], None] = click.echo) -> None:
             for warning in of_dashboard(host):
                 _log.warning("%s", warning)
             address = url(host, listener.getsockname()[1])
+            served = application(answers, Static(), host)
+            collect_less()
             _serve(
-                application(answers, Static(), host),
+                served,
                 listener,
                 stop,
                 lambda: tell(f"dashboard: {address} shows {backend.describe}; Ctrl-C ends it"),

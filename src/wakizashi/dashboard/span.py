@@ -224,7 +224,7 @@ def talkers(
                 "packets": packets,
                 "rate": size / seconds,
                 "share": size / whole if whole else 0.0,
-                "spark": sparks.get(pair).bytes,
+                "spark": sparks.get(pair),
             }
         )
     return {

@@ -25,7 +25,7 @@ from urllib.parse import urlencode, urlsplit
 
 from pydantic import field_validator
 
-from wakizashi.center.backend import Backend, Remark, Row, Series, Where, check_reading
+from wakizashi.center.backend import SUMS, Backend, Remark, Row, Series, Where, check_reading
 from wakizashi.center.influx import reading
 from wakizashi.center.influx.answers import NoDatabase, Place, TooLarge, failure
 from wakizashi.center.influx.diagnosis import look
@@ -306,13 +306,14 @@ class Influx(Backend):
         *,
         step_ms: int = 0,
         where: Where = (),
+        sums: Sequence[str] = SUMS,
     ) -> Iterator[Row]:
         """See :meth:`wakizashi.center.backend.Backend.traffic`."""
-        check_reading(by, step_ms, where)
+        check_reading(by, step_ms, where, sums)
         selection, names = Selection.of(where), tuple(dict.fromkeys(by))
         if not selection.nothing:
             yield from reading.traffic(
-                self._measured, self._table, since_ms, until_ms, names, step_ms, selection
+                self._measured, self._table, since_ms, until_ms, names, step_ms, selection, sums
             )
 
     def ledgers(self, since_ms: int, until_ms: int) -> Iterator[LedgerRecord]:

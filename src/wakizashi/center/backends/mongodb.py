@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from wakizashi.center.backend import Backend, Remark, Row, Where, check_reading
+from wakizashi.center.backend import SUMS, Backend, Remark, Row, Where, check_reading
 from wakizashi.center.mongo import reading
 from wakizashi.center.mongo.config import FOR_EVER_SECONDS, Config
 from wakizashi.center.mongo.documents import (
@@ -338,9 +338,10 @@ class Mongo(Backend):
         *,
         step_ms: int = 0,
         where: Where = (),
+        sums: Sequence[str] = SUMS,
     ) -> Iterator[Row]:
         """See :meth:`wakizashi.center.backend.Backend.traffic`."""
-        check_reading(by, step_ms, where)
+        check_reading(by, step_ms, where, sums)
         selection, names = Selection.of(where), tuple(dict.fromkeys(by))
         wanted = reading.query(since_ms, until_ms, selection)
         with self._translated():
@@ -351,7 +352,12 @@ class Mongo(Backend):
                 yield from reading.traffic(collection, wanted)
                 return
             able = self._sums_up(collection)
-            yield from reading.sums(collection, wanted, names, step_ms, by_server=able)
+            yield from reading.sums(collection, wanted, names, step_ms, sums, by_server=able)
+
+    def sums_here(self) -> bool:
+        """With FerretDB 1."""
+        with self._translated():
+            return not self._sums_up(self._stored(self._tables[0]))
 
     def ledgers(self, since_ms: int, until_ms: int) -> Iterator[LedgerRecord]:
         """See :meth:`wakizashi.center.backend.Backend.ledgers`."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from wakizashi.center.backend import Backend, Remark, Row, Where, check_reading
+from wakizashi.center.backend import SUMS, Backend, Remark, Row, Where, check_reading
 from wakizashi.center.redis.hashes import (
     Command,
     Keys,
@@ -230,14 +230,19 @@ class Redis(Backend):
         *,
         step_ms: int = 0,
         where: Where = (),
+        sums: Sequence[str] = SUMS,
     ) -> Iterator[Row]:
         """See :meth:`wakizashi.center.backend.Backend.traffic`."""
-        check_reading(by, step_ms, where)
+        check_reading(by, step_ms, where, sums)
         selection, names = Selection.of(where), tuple(dict.fromkeys(by))
         if names or step_ms:
-            yield from self._reader.sums(since_ms, until_ms, names, step_ms, selection)
+            yield from self._reader.sums(since_ms, until_ms, names, step_ms, selection, sums)
         else:
             yield from self._reader.traffic(since_ms, until_ms, selection)
+
+    def sums_here(self) -> bool:
+        """Always: Redis counts with floats."""
+        return True
 
     def ledgers(self, since_ms: int, until_ms: int) -> Iterator[LedgerRecord]:
         """See :meth:`wakizashi.center.backend.Backend.ledgers`."""

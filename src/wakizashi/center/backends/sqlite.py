@@ -40,7 +40,7 @@ from urllib.parse import quote
 from pydantic import Field
 
 from wakizashi.beside import beside
-from wakizashi.center.backend import Backend, Remark, Row, Where, check_reading
+from wakizashi.center.backend import SUMS, Backend, Remark, Row, Where, check_reading
 from wakizashi.center.selection import Selection
 from wakizashi.center.sqlite import diagnosis, reading
 from wakizashi.center.sqlite.lock import Lock
@@ -311,9 +311,10 @@ class Sqlite(Backend):
         *,
         step_ms: int = 0,
         where: Where = (),
+        sums: Sequence[str] = SUMS,
     ) -> Iterator[Row]:
         """See :meth:`wakizashi.center.backend.Backend.traffic`."""
-        check_reading(by, step_ms, where)
+        check_reading(by, step_ms, where, sums)
         selection, names = Selection.of(where), tuple(dict.fromkeys(by))
         tables = self._tables
         with self._reading() as reader:
@@ -325,7 +326,7 @@ class Sqlite(Backend):
 
             def part(span: tuple[int, int]) -> reading.Totals:
                 with self._reading() as own:
-                    return reading.sums(own, tables, span, names, step_ms, selection)
+                    return reading.sums(own, tables, span, names, step_ms, selection, sums)
 
             # SQLite sums up on the thread that asks, without Python's lock. A pool's threads would
             # keep the process from its end until they are through.
@@ -333,8 +334,8 @@ class Sqlite(Backend):
             rest = [beside(partial(part, span)) for span in others]
             totals = reading.put_together([part(first), *(result() for result in rest)])
             keys = ("timestamp", *names) if step_ms else names
-            for key, (size, packets) in sorted(totals.items()):
-                yield {**dict(zip(keys, key, strict=True)), "size": size, "packets": packets}
+            for key, total in sorted(totals.items()):
+                yield dict(zip((*keys, *sums), (*key, *total), strict=True))
 
     def ledgers(self, since_ms: int, until_ms: int) -> Iterator[LedgerRecord]:
         """See :meth:`wakizashi.center.backend.Backend.ledgers`."""

@@ -8,7 +8,7 @@ integers are integers.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from wakizashi.center.backend import BY_KEYS, Row
+from wakizashi.center.backend import BY_KEYS, SUMS, Row
 from wakizashi.center.folding import Fold
 from wakizashi.center.selection import Choice, Selection
 from wakizashi.model import LATER_FIELDS, TALLIES, Ledger, LedgerRecord, LedgerSum, Tally
@@ -61,11 +61,12 @@ def traffic(
     by: Sequence[str],
     step_ms: int,
     selection: Selection,
+    sums: Sequence[str] = SUMS,
 ) -> Iterator[Row]:
     """See :meth:`wakizashi.center.backend.Backend.traffic`."""
     where = f'FROM "{table}" WHERE {condition(since_ms, until_ms, selection)}'
     if not by and not step_ms:
-        fields = ",".join(f'"{name}"' for name in (*BY_KEYS, "size", "packets"))
+        fields = ",".join(f'"{name}"' for name in (*BY_KEYS, *SUMS))
         for series in select(table, f"SELECT {fields} {where}"):
             names = ["timestamp", *series["columns"][1:]]
             for values in series["values"]:
@@ -75,12 +76,12 @@ def traffic(
     if step_ms:
         groups.insert(0, f"time({step_ms}ms)")
     grouped = f"GROUP BY {','.join(groups)}" + (" fill(none)" if step_ms else "")
-    sums = 'SELECT sum("size") AS "size",sum("packets") AS "packets"'
-    for series in select(table, f"{sums} {where} {grouped}"):
+    fields = ",".join(f'sum("{name}") AS "{name}"' for name in sums)
+    for series in select(table, f"SELECT {fields} {where} {grouped}"):
         tags: Row = {key: str(series["tags"][key]) for key in by}
-        for timestamp, size, packets in series["values"]:
+        for timestamp, *numbers in series["values"]:
             bucket: Row = {"timestamp": timestamp} if step_ms else {}
-            yield bucket | tags | {"size": size, "packets": packets}
+            yield {**bucket, **tags, **dict(zip(sums, numbers, strict=True))}
 
 
 def ledgers(select: Select, table: str, since_ms: int, until_ms: int) -> Iterator[LedgerRecord]:

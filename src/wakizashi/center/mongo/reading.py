@@ -8,7 +8,7 @@ buckets. So sums are looked at, and made here where they are not true.
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from wakizashi.center.backend import Row
+from wakizashi.center.backend import SUMS, Row
 from wakizashi.center.folding import Fold
 from wakizashi.center.mongo.documents import Document, date, ledger_record, time_ms
 from wakizashi.center.selection import Choice, Selection
@@ -17,8 +17,7 @@ from wakizashi.model import LATER_FIELDS, TALLIES, LedgerRecord, LedgerSum
 Collection = Any
 """A ``pymongo.collection.Collection``."""
 
-FIELDS = ("timestamp", "probe", "probeIP", "srcIP", "dstIP", "size", "packets")
-_SIZES = ("size", "packets")
+FIELDS = ("timestamp", "probe", "probeIP", "srcIP", "dstIP", *SUMS)
 _NUMBERS = tuple(f"{name}_{unit}" for name in TALLIES for unit in ("packets", "bytes"))
 
 
@@ -57,32 +56,33 @@ def sums(
     wanted: Document,
     by: Sequence[str],
     step_ms: int = 0,
+    summed: Sequence[str] = SUMS,
     *,
     by_server: bool = True,
 ) -> list[Row]:
     """Exact sums of each bucket and combination; ``by_server``: try what the server has."""
-    rows = _server_sums(collection, wanted, by, step_ms) if by_server else None
+    rows = _server_sums(collection, wanted, by, step_ms, summed) if by_server else None
     if rows is None:
-        return _own_sums(collection, wanted, by, step_ms)
+        return _own_sums(collection, wanted, by, step_ms, summed)
     return rows
 
 
 def _server_sums(
-    collection: Collection, wanted: Document, by: Sequence[str], step_ms: int
+    collection: Collection, wanted: Document, by: Sequence[str], step_ms: int, summed: Sequence[str]
 ) -> list[Row] | None:
     """None where they are not true: no true one is 0, or a float."""
     key: Document = {name: f"${name}" for name in by}
     if step_ms:
         beyond = {"$mod": [{"$toLong": "$timestamp"}, step_ms]}
         key["timestamp"] = {"$subtract": ["$timestamp", beyond]}
-    group = {"_id": key, **{field: {"$sum": f"${field}"} for field in _SIZES}}
+    group = {"_id": key, **{field: {"$sum": f"${field}"} for field in summed}}
     pipeline = [{"$match": wanted}, {"$group": group}]
     rows: list[Row] = []
     for found in collection.aggregate(pipeline, allowDiskUse=True):
         row: Row = dict(found["_id"])
         if step_ms:
             row["timestamp"] = time_ms(found["_id"]["timestamp"])
-        for field in _SIZES:
+        for field in summed:
             if not isinstance(found[field], int) or found[field] <= 0:
                 return None
             row[field] = int(found[field])
@@ -91,22 +91,21 @@ def _server_sums(
 
 
 def _own_sums(
-    collection: Collection, wanted: Document, by: Sequence[str], step_ms: int
+    collection: Collection, wanted: Document, by: Sequence[str], step_ms: int, summed: Sequence[str]
 ) -> list[Row]:
     totals: dict[tuple[Any, ...], list[int]] = {}
-    fields = (*by, *_SIZES, *(("timestamp",) if step_ms else ()))
+    fields = (*by, *summed, *(("timestamp",) if step_ms else ()))
     for document in collection.find(wanted, _only(fields)):
         key = [document[name] for name in by]
         if step_ms:
             time = time_ms(document["timestamp"])
             key.append(time - time % step_ms)
-        total = totals.setdefault(tuple(key), [0, 0])
-        total[0] += document["size"]
-        total[1] += document["packets"]
+        total = totals.setdefault(tuple(key), [0] * len(summed))
+        for place, name in enumerate(summed):
+            total[place] += document[name]
     names = (*by, "timestamp") if step_ms else by
     return [
-        {**dict(zip(names, key, strict=True)), "size": size, "packets": packets}
-        for key, (size, packets) in totals.items()
+        dict(zip((*names, *summed), (*key, *total), strict=True)) for key, total in totals.items()
     ]
 
 

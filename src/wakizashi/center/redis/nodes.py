@@ -193,7 +193,7 @@ class Nodes:
             answers = iter(self.call(address, _pipeline(batch)))
             for number, commands in zip(numbers, batch, strict=True):
                 replies[number] = [next(answers) for _ in commands]
-                error = _first_error(replies[number])
+                error = _first_error(replies[number], within=atomic)
                 if error is not None:
                     moved = moved or _text(error).startswith("MOVED")
                     faults.append(self._trouble(error, address, requests[number][0]))
@@ -265,13 +265,13 @@ def _text(error: Exception) -> str:
     return text if text.startswith(code) else f"{code} {text}"
 
 
-def _first_error(replies: Sequence[Any]) -> Exception | None:
+def _first_error(replies: Sequence[Any], *, within: bool) -> Exception | None:
     """The first failed reply, also within the reply to an EXEC."""
     for reply in replies:
         if isinstance(reply, Exception):
             return reply
-        if isinstance(reply, list):
-            error = _first_error(reply)
+        if within and isinstance(reply, list):
+            error = _first_error(reply, within=True)
             if error is not None:
                 return error
     return None

@@ -7,7 +7,7 @@ in every window, so what a field means is found once in a while, not once a reco
 
 from collections.abc import Callable, Iterator, Sequence
 
-from wakizashi.center.backend import Row
+from wakizashi.center.backend import SUMS, Row
 from wakizashi.center.folding import Fold
 from wakizashi.center.redis.hashes import (
     Command,
@@ -32,8 +32,11 @@ _FIELDS = {"probe": 0, "probeIP": 1, "srcIP": 2, "dstIP": 3}
 
 _Hash = list[bytes]
 """Fields and values by turns."""
+_Key = tuple[str, ...]
 _Total = list[int]
-"""Bytes, packets."""
+"""Of what is summed up."""
+_UNWANTED: _Total = []
+"""Instead of the total of what is not selected."""
 
 
 class Reader:
@@ -126,38 +129,21 @@ class Reader:
         by: Sequence[str],
         step_ms: int,
         selection: Selection,
+        sums: Sequence[str],
     ) -> Iterator[Row]:
         """Exact sums of each bucket and combination, sorted; buckets as they are complete."""
-        places = [_FIELDS[key] for key in by]
         name, step = self._keys.window, step_ms or until_ms + 1
-        bucket = 0
-        totals: dict[tuple[str, ...], _Total] = {}
-        meanings: dict[str, dict[bytes, tuple[str, ...] | None]] = {}
-        """What to sum up by for each probe and field; None where it is not selected."""
+        totals = _Totals(by, selection, [SUMS.index(each) for each in sums])
+        names = (*["timestamp"] * bool(step_ms), *by, *sums)
         for probe, start, flat in self._windows(since_ms, until_ms, name, selection):
-            if start - start % step != bucket:
-                yield from _rows(totals, by, bucket if step_ms else None)
-                bucket, totals = start - start % step, {}
-            known = meanings.setdefault(probe, {})
-            if len(known) > KNOWN_FIELDS:
-                known.clear()
+            if start - start % step != totals.bucket:
+                yield from (dict(zip(names, row, strict=True)) for row in totals.rows(step_ms))
+                totals.begin(start - start % step)
             try:
-                for field, value in _pairs(flat):
-                    if field not in known:
-                        names = (probe, *decode_names(field))
-                        held = not selection.clauses or selection.holds(names)
-                        known[field] = tuple(names[n] for n in places) if held else None
-                    key = known[field]
-                    if key is not None:
-                        size, packets = value.split(b" ")
-                        total = totals.get(key)
-                        if total is None:
-                            total = totals[key] = [0, 0]
-                        total[0] += int(size)
-                        total[1] += int(packets)
+                totals.add(probe, flat)
             except ValueError as error:
                 raise self._foreign(name(probe, start)) from error
-        yield from _rows(totals, by, bucket if step_ms else None)
+        yield from (dict(zip(names, row, strict=True)) for row in totals.rows(step_ms))
 
     def ledgers(self, since_ms: int, until_ms: int) -> Iterator[LedgerRecord]:
         """All ledgers, oldest first."""
@@ -195,13 +181,71 @@ class Reader:
         )
 
 
+class _Totals:
+    """Sums of one bucket after the other. What is done for each record is done by the million.
+
+    Args:
+        by: what is summed up by.
+        selection: which records.
+        parts: which of a value's two numbers are summed up.
+    """
+
+    def __init__(self, by: Sequence[str], selection: Selection, parts: Sequence[int]) -> None:
+        self._selection, self._parts = selection, parts
+        self._numbers = [_FIELDS[key] for key in by]
+        self._keys: dict[str, dict[bytes, _Key | None]] = {}
+        """By probe and field; None where it is not selected."""
+        self._found: dict[_Key, _Total] = {}
+        self._places: dict[str, dict[bytes, _Total]] = {}
+        """The totals that a probe's fields count towards."""
+        self.bucket = 0
+
+    def begin(self, bucket: int) -> None:
+        """Another bucket, with nothing in it."""
+        self.bucket, self._found, self._places = bucket, {}, {}
+
+    def add(self, probe: str, flat: _Hash) -> None:
+        """Add a window.
+
+        Raises:
+            ValueError: there is something in it that is none of ours.
+        """
+        both, part = len(self._parts) > 1, self._parts[0]
+        places = self._places.setdefault(probe, {})
+        if len(places) > KNOWN_FIELDS:
+            places.clear()
+        for field, value in _pairs(flat):
+            total = places.get(field)
+            if total is None:
+                total = places[field] = self._total(probe, field)
+            if total is _UNWANTED:
+                continue
+            if both:
+                size, packets = value.split(b" ")
+                total[0] += int(size)
+                total[1] += int(packets)
+            else:
+                total[0] += int(value.partition(b" ")[2 * part])
+
+    def _total(self, probe: str, field: bytes) -> _Total:
+        keys = self._keys.setdefault(probe, {})
+        if field not in keys:
+            if len(keys) > KNOWN_FIELDS:
+                keys.clear()
+            names = (probe, *decode_names(field))
+            held = not self._selection.clauses or self._selection.holds(names)
+            keys[field] = tuple(names[number] for number in self._numbers) if held else None
+        key = keys[field]
+        if key is None:
+            return _UNWANTED
+        return self._found.setdefault(key, [0] * len(self._parts))
+
+    def rows(self, step_ms: int) -> Iterator[tuple[str | int, ...]]:
+        """The sums of the bucket, sorted: bucket if there are several, key and numbers."""
+        bucket = (self.bucket,) if step_ms else ()
+        for key, total in sorted(self._found.items()):
+            yield *bucket, *key, *total
+
+
 def _pairs(flat: _Hash) -> Iterator[tuple[bytes, bytes]]:
     return zip(flat[::2], flat[1::2], strict=True)
-
-
-def _rows(
-    totals: dict[tuple[str, ...], _Total], by: Sequence[str], bucket: int | None
-) -> Iterator[Row]:
-    for key, (size, packets) in sorted(totals.items()):
-        row: Row = {} if bucket is None else {"timestamp": bucket}
-        yield row | dict(zip(by, key, strict=True)) | {"size": size, "packets": packets}

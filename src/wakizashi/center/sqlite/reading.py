@@ -8,6 +8,7 @@ the rows or not, a window of up to ``SLICE_ROWS`` records as a whole.
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import add
 from typing import Any
 
 from wakizashi.center.backend import Row
@@ -22,7 +23,7 @@ SUM_ROWS, SUM_WINDOWS = 200_000, 1_000
 """About how many records are summed up in one transaction (0.15 s of work); most windows."""
 
 Totals = dict[tuple[Any, ...], list[int]]
-"""Bytes and packets by combination."""
+"""Sums by combination."""
 _Name = tuple[int, str]
 _NAMES = ("timestamp", "probe", "probeIP", "srcIP", "dstIP", "size", "packets")
 
@@ -115,11 +116,14 @@ def put_together(parts: Iterable[Totals]) -> Totals:
     """The sums of all parts."""
     together, *others = parts
     for part in others:
-        for key, (size, packets) in part.items():
-            total = together.setdefault(key, [0, 0])
-            total[0] += size
-            total[1] += packets
+        for key, numbers in part.items():
+            _add(together, key, numbers)
     return together
+
+
+def _add(totals: Totals, key: tuple[Any, ...], numbers: Sequence[int]) -> None:
+    found = totals.get(key)
+    totals[key] = list(numbers) if found is None else list(map(add, found, numbers))
 
 
 def sums(
@@ -129,6 +133,7 @@ def sums(
     by: Sequence[str],
     step_ms: int,
     selection: Selection,
+    summed: Sequence[str],
 ) -> Totals:
     """Exact sums of each combination, the bucket before the other keys."""
     selected, values = selects(selection)
@@ -137,7 +142,7 @@ def sums(
     keys = ("timestamp", "probe") if by_window else (*((_bucket(step_ms),) * bool(step_ms)), *by)
 
     def query(halves: bool) -> str:
-        return tables.sums(keys, selected, halves=halves)
+        return tables.sums(keys, selected, summed, halves=halves)
 
     totals: Totals = {}
     width = len(keys)
@@ -150,10 +155,7 @@ def sums(
                 timestamp, probe = key
                 bucket = (timestamp - timestamp % step_ms,) if step_ms else ()
                 key = (*bucket, probe) if by else bucket
-            size, packets = _whole(row[width + 1 :], halves=halves)
-            total = totals.setdefault(key, [0, 0])
-            total[0] += size
-            total[1] += packets
+            _add(totals, key, _whole(row[width + 1 :], halves=halves))
     return totals
 
 

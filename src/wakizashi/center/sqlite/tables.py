@@ -112,17 +112,20 @@ class Tables:
             "ORDER BY probeIP, srcIP, dstIP LIMIT ?"
         )
 
-    def sums(self, keys: Sequence[str], selected: str = "", *, halves: bool = True) -> str:
+    def sums(
+        self, keys: Sequence[str], selected: str, summed: Sequence[str], *, halves: bool
+    ) -> str:
         """For each combination in a slice: the number of rows, and sums.
 
         Args:
             keys: what to group by: expressions, none holding a parameter.
             selected: see :func:`selects`.
+            summed: the columns to sum up.
             halves: sums by upper and lower 32 bits, which don't overflow.
         """
         return (
             f"SELECT {''.join(f'{key}, ' for key in keys)}count(*), "
-            f"{', '.join(_sums(('size', 'packets'), halves=halves))} FROM {self._view} "
+            f"{', '.join(_sums(summed, halves=halves))} FROM {self._view} "
             f"WHERE {_IN_SLICE}{selected} GROUP BY {', '.join(keys)}"
         )
 
