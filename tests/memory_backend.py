@@ -21,6 +21,7 @@ class Memory(Backend):
         self.trouble: WakizashiError | Exception | None = None
         self.asked = 0
         """Calls that read."""
+        self.asked_for_traffic = 0
         self.write(windows)
 
     def write(self, windows: Sequence[StoredWindow]) -> None:
@@ -38,6 +39,7 @@ class Memory(Backend):
     ) -> Iterator[Row]:
         check_by(by)
         self._ask()
+        self.asked_for_traffic += 1
         rows = [
             row
             for window in self._windows.values()

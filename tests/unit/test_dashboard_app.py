@@ -7,6 +7,7 @@ import io
 import logging
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,15 @@ from tests.dashboard_data import END, NUMBER, SPAN, WINDOW, dashboard, windows
 from tests.memory_backend import Memory
 from wakizashi import query
 from wakizashi.center.backend import Row, Where
+from wakizashi.dashboard import gathering
 from wakizashi.dashboard.answers import Answers
 from wakizashi.dashboard.app import application
 from wakizashi.dashboard.names import Labels
 from wakizashi.dashboard.static import Static
 from wakizashi.errors import Retryable, WakizashiError
 from wakizashi.names import Names
+
+DAY = 86_400_000
 
 
 @pytest.fixture(params=[False, True], ids=["", "sums-here"])
@@ -206,9 +210,6 @@ async def test_names_come_before_addresses(tmp_path: Path) -> None:
     assert (await get("/api/v1/about", names=names)).json["names"] == {"dns": False, "file": True}
 
 
-DAY = 86_400_000
-
-
 @pytest.mark.parametrize("by_name", ["pairs", "services", "probes"])
 async def test_a_long_span_is_read_in_halves_that_are_the_whole(
     backend: Memory, by_name: str
@@ -228,6 +229,44 @@ async def test_a_long_span_is_read_in_halves_that_are_the_whole(
         assert sum(row["spark"]) == row["bytes"]
     lines = (await get(f"/api/v1/export.csv?{span}", backend=backend)).text
     assert lines == (await get(f"/api/v1/export.csv?{SPAN}", backend=backend)).text
+
+
+async def test_where_sums_are_made_here_records_are_read_once() -> None:
+    for sums_here, times in ((False, 3), (True, 1)):
+        backend = Memory(windows(), sums_here=sums_here)
+        await get(f"/api/v1/river?{SPAN}", backend=backend)
+        assert backend.asked_for_traffic == times
+
+
+@pytest.mark.parametrize("url", [f"river?{SPAN}", f"span?{SPAN}"])
+async def test_more_courses_than_are_kept_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    whole = (await get(f"/api/v1/{url}", backend=Memory(windows()))).json
+    monkeypatch.setattr(gathering, "MOST_KEPT", 3 * NUMBER)
+    backend = Memory(windows(), sums_here=True)
+    assert (await get(f"/api/v1/{url}", backend=backend)).json == whole
+    assert backend.asked_for_traffic == 2
+
+
+@pytest.mark.parametrize(
+    ("days", "later", "step"),
+    [
+        (2, (), DAY // 4),
+        (5, (), DAY // 4),  # its last days have nothing
+        (5, (4 * DAY,), 15 * 60_000),  # and here they have short ones: the least for 500 buckets
+    ],
+)
+async def test_the_end_of_a_long_span_tells_how_long_its_windows_are(
+    days: int, later: tuple[int, ...], step: int
+) -> None:
+    first, *_ = windows()
+    made = [replace(first, ledgers=tuple(replace(one, duration=DAY // 4) for one in first.ledgers))]
+    for time in later:
+        ledgers = tuple(replace(one, timestamp=START + time) for one in first.ledgers)
+        made.append(replace(first, start_ms=START + time, records=(), ledgers=ledgers))
+    url = f"/api/v1/river?since={START}&until={START + days * DAY}&points=500"
+    assert (await get(url, backend=Memory(made))).json["step"] == step
 
 
 @pytest.mark.parametrize("route", ["river", "span", "talkers", "export.csv"])

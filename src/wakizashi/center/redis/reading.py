@@ -133,8 +133,9 @@ class Reader:
     ) -> Iterator[Row]:
         """Exact sums of each bucket and combination, sorted; buckets as they are complete."""
         name, step = self._keys.window, step_ms or until_ms + 1
-        totals = _Totals(by, selection, [SUMS.index(each) for each in sums])
-        names = (*["timestamp"] * bool(step_ms), *by, *sums)
+        parts = [part for part, each in enumerate(SUMS) if each in sums]
+        totals = _Totals(by, selection, parts)
+        names = (*["timestamp"] * bool(step_ms), *by, *(SUMS[part] for part in parts))
         for probe, start, flat in self._windows(since_ms, until_ms, name, selection):
             if start - start % step != totals.bucket:
                 yield from (dict(zip(names, row, strict=True)) for row in totals.rows(step_ms))
