@@ -43,7 +43,7 @@ def test_a_center_with_an_empty_file_is_reachable(tmp_path: Path) -> None:
 def test_the_center_is_shipped_with_the_packages_of_its_backends() -> None:
     for lock in ("center", "binary"):
         pinned = re.findall(r"^([a-z-]+)==", (ROOT / f"requirements/{lock}.txt").read_text(), re.M)
-        assert {"influxdb", "pymongo", "redis"} <= set(pinned), lock
+        assert {"hiredis", "influxdb", "pymongo", "redis"} <= set(pinned), lock
     program = (ROOT / "build-binary.sh").read_text()
     assert {"influxdb", "pymongo", "redis"} <= set(re.findall(r"--hidden-import (\w+)", program))
 
