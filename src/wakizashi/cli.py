@@ -276,5 +276,5 @@ def _refuse_listed_secrets(overrides: tuple[str, ...]) -> None:
 
 def main() -> None:
     """Entry point."""
-    command(prog_name="wakizashi")
-    sys.exit(0)
+    # What it prints by itself, as --help, may have nowhere to go either.
+    guard("wakizashi", lambda: command(prog_name="wakizashi"))

@@ -3,6 +3,7 @@
 Only command lines call :func:`guard`; nothing else exits.
 """
 
+import errno
 import logging
 import os
 import select
@@ -19,6 +20,8 @@ from wakizashi.progress import let_go
 
 _log = logging.getLogger(__name__)
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""A disk that is full, a quota or limit that is reached, a disk or terminal that is broken."""
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 ECHO_SECONDS = 1.0
 """For so long the same signal once more is the same request.
@@ -29,9 +32,15 @@ Ctrl-C and a service manager signal both of them, so the child hears it twice.
 
 
 def guard(program: str, main: Callable[[], None]) -> NoReturn:
-    """Run a command and exit: a :class:`WakizashiError` becomes a message, never a traceback."""
+    """Run a command and exit: a :class:`WakizashiError` becomes a message, never a traceback.
+
+    A standard stream that is closed is as good as /dev/null. What is printed and can't be written
+    is told like any other error, but that the reader of a pipe has gone is none.
+    """
+    _open_streams()
     try:
         main()
+        sys.stdout.flush()  # at the interpreter's end nobody would catch what goes wrong
     except WakizashiError as error:
         for line in str(error).splitlines():
             _say(f"{program}: error: {line}", line)
@@ -40,9 +49,14 @@ def guard(program: str, main: Callable[[], None]) -> NoReturn:
         _say(f"{program}: interrupted", "interrupted")
         sys.exit(EXIT_RUNTIME)
     except BrokenPipeError:  # `wakizashi query | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         sys.exit(EXIT_OK)
     except Exception as error:
+        if fault := _output_fault(error):
+            _drop_output()
+            told = f"standard output: {fault}; make room there, or write elsewhere"
+            _say(f"{program}: error: {told}", told)
+            sys.exit(EXIT_RUNTIME)
         # The top of the program: a defect is told in one line, in full where debugging is on.
         _log.debug("unexpected", exc_info=True)
         told = one_line(
@@ -52,6 +66,29 @@ def guard(program: str, main: Callable[[], None]) -> NoReturn:
         _say(f"{program}: error: {told}", told)
         sys.exit(EXIT_RUNTIME)
     sys.exit(EXIT_OK)
+
+
+def _open_streams() -> None:
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - stays open
+
+
+def _output_fault(error: Exception) -> str:
+    """What is wrong with standard output, if that is what ``error`` is about.
+
+    A write that fails names no file, and has the system's words alone: what else may fail so, as a
+    database or a directory, is told where it is called, with its name.
+    """
+    if not isinstance(error, OSError) or error.errno not in _NO_ROOM or error.filename is not None:
+        return ""
+    told = os.strerror(error.errno)
+    return told if error.strerror == told else ""
+
+
+def _drop_output() -> None:
+    """What is still to be written goes nowhere: it would fail again at the interpreter's end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(text: str, message: str) -> None:

@@ -1,8 +1,11 @@
 """The signals that stop a daemon."""
 
+import errno
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -58,3 +61,46 @@ def test_a_child_answers_and_one_that_breaks_is_told() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr, done.returncode) == ("WakizashiError\n", "", 0)
+
+
+FULL = Path("/dev/full")
+NO_ROOM = (
+    f"error: standard output: {os.strerror(errno.ENOSPC)}; make room there, or write elsewhere\n"
+)
+GUARD = "from wakizashi.lifecycle import guard; guard('it', lambda: {})"
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("wakizashi", ["-m", "wakizashi", "--version"]),
+        ("wakizashi", ["-m", "wakizashi", "query", "--help"]),
+        ("probe", ["-m", "wakizashi.probe", "--version"]),
+        ("probe", ["-m", "wakizashi.probe", "--check"]),
+        ("it", ["-c", GUARD.format("print('little')")]),
+        ("it", ["-c", GUARD.format("print('much' * 10_000)")]),
+    ],
+)
+def test_output_that_has_no_room_is_told_in_a_line(program: str, words: list[str]) -> None:
+    with FULL.open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.stderr, done.returncode) == (f"{program}: {NO_ROOM}", 1)
+
+
+def test_no_room_elsewhere_is_not_blamed_on_the_output() -> None:
+    code = GUARD.format("print('x', end='') or (_ for _ in ()).throw(OSError(28, 'elsewhere'))")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "standard output" not in done.stderr and "elsewhere" in done.stderr
+    assert (done.stdout, done.returncode) == ("x", 1)
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_is_as_good_as_dev_null(closed: str) -> None:
+    code = GUARD.format(
+        "[print(1), print(2, file=__import__('sys').stderr), __import__('sys').stdin.isatty()]"
+    )
+    command = f'"$0" -c "$1" {closed}'
+    done = subprocess.run(["sh", "-c", command, sys.executable, code], check=False, timeout=60)
+    assert done.returncode == 0

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import sys
 from pathlib import Path
 
 import click
@@ -122,5 +121,5 @@ def _quiet_grpc() -> None:
 
 def main() -> None:
     """Entry point."""
-    command(prog_name="probe")
-    sys.exit(0)
+    # What it prints by itself, as --help, may have nowhere to go either.
+    guard("probe", lambda: command(prog_name="probe"))
