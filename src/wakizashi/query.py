@@ -20,6 +20,8 @@ from wakizashi.center.config import load_center
 from wakizashi.errors import WakizashiError
 
 FIELDS = ("timestamp", "probe", "probeIP", "srcIP", "dstIP", "size", "packets")
+_MOST_TEXT = 300
+"""Characters of a span, shorter than any number that Python refuses to read."""
 _SPAN = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 FORMS = ("table", "json", "csv")
@@ -39,11 +41,13 @@ def span_seconds(text: str) -> int:
     """Seconds in ``10m``, ``1h30m``, ``7d``.
 
     Raises:
-        QueryError: it is none of these.
+        QueryError: it is none of these, or none that anybody means.
     """
-    if not re.fullmatch(r"(\d+[smhdw])+", text):
-        raise QueryError(f"--last: {text!r} is no span of time; write 90s, 10m, 1h30m or 7d")
-    return sum(int(n) * _SPAN[unit] for n, unit in re.findall(r"(\d+)([smhdw])", text))
+    # Not \d, which is digits of all scripts; and no more of them than int() takes.
+    if len(text) > _MOST_TEXT or not re.fullmatch(r"([0-9]+[smhdw])+", text):
+        shown = text if len(text) <= _MOST_TEXT else f"{text[:_MOST_TEXT]}…"
+        raise QueryError(f"--last: {shown!r} is no span of time; write 90s, 10m, 1h30m or 7d")
+    return sum(int(n) * _SPAN[unit] for n, unit in re.findall(r"([0-9]+)([smhdw])", text))
 
 
 def query(
@@ -117,6 +121,9 @@ def _reading(
     unknown = [name for name in by if name not in BY_KEYS]
     if unknown:
         raise QueryError(f"--by: no field {', '.join(unknown)}; there are {', '.join(BY_KEYS)}")
+    twice = sorted(name for name in set(by) if by.count(name) > 1)
+    if twice:
+        raise QueryError(f"--by: {', '.join(twice)} is there twice; name each field once")
     end = (now_ms if now_ms is not None else time.time_ns() // 1_000_000) + 1
     since = max(0, end - span_seconds(last) * 1_000)
     config = load_center(path, overrides, serves=False)

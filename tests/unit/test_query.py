@@ -110,3 +110,15 @@ def test_no_room_for_what_was_read(
             exported(database, "json")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("text", ["", "m", "1", "٣d", "9" * 5_000 + "d", "1s" * 151])
+def test_what_is_no_span_of_time_is_told_in_short(text: str) -> None:
+    with pytest.raises(query.QueryError, match="is no span of time; write 90s") as told:
+        query.span_seconds(text)
+    assert len(str(told.value)) < 400
+
+
+def test_a_field_is_named_once(tmp_path: Path) -> None:
+    with pytest.raises(query.QueryError, match="--by: srcIP is there twice"):
+        query.query(tmp_path / "none.yaml", last="1m", by=("srcIP", "probe", "srcIP"))
