@@ -12,7 +12,10 @@ class Pattern:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._expression = re.compile(text)
+        try:
+            self._expression = re.compile(text)
+        except (OverflowError, RecursionError) as error:  # a{99999999999}; ((((…
+            raise re.error(str(error)) from error
 
     def matches(self, name: str) -> bool:
         """Whether it means ``name``."""
