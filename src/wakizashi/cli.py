@@ -1,9 +1,11 @@
 """The command ``wakizashi``, for people: look at what is stored, see it work."""
 
 import logging
+import math
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,6 +13,19 @@ from wakizashi.errors import WakizashiError
 from wakizashi.lifecycle import guard
 from wakizashi.logs import LEVELS, setup_logging
 from wakizashi.version import version_text
+
+
+class _Seconds(click.FloatRange):
+    """A number in a range, of which NaN is none, though it is not outside of it either."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """The number; fails as any option does."""
+        number = float(super().convert(value, param, ctx))
+        if math.isnan(number):
+            self.fail(f"{value!r} is no number of seconds.", param, ctx)
+        return number
 
 
 def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -131,7 +146,7 @@ def doctor(
 
 
 @command.command()
-@click.option("--seconds", type=click.FloatRange(min=1), help="Stop by itself, and compare sums.")
+@click.option("--seconds", type=_Seconds(min=1), help="Stop by itself, and compare sums.")
 @click.option(
     "--backend",
     type=click.Choice(["sqlite", "influxdb"]),
@@ -163,7 +178,7 @@ def demo(seconds: float | None, backend: str) -> None:
 @click.option("--json", is_flag=True, help="A JSON object a line at each interval.")
 @click.option(
     "--interval",
-    type=click.FloatRange(min=0.5, max=3600),
+    type=_Seconds(min=0.5, max=3600),
     default=2,
     show_default=True,
     metavar="SECONDS",
