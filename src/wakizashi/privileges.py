@@ -9,6 +9,7 @@ with ``no_new_privs`` no program that is executed later gains anything.
 import contextlib
 import ctypes
 import os
+import signal
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
@@ -17,6 +18,7 @@ from pathlib import Path
 from wakizashi.errors import WakizashiError
 
 # include/uapi/linux/prctl.h and capability.h
+_PR_SET_PDEATHSIG = 1
 _PR_SET_KEEPCAPS, _PR_CAPBSET_READ, _PR_CAPBSET_DROP = 8, 23, 24
 _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 38, 47, 4
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -164,6 +166,16 @@ def _bounding() -> Iterator[int]:
 
 
 _ZEROS = (ctypes.c_ulong(0),) * 3
+
+
+def end_with_parent(parent: int) -> None:
+    """Have the kernel send this process SIGTERM when ``parent`` ends, however it does.
+
+    For a child between fork and exec. It holds until the process becomes another user.
+    """
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it has ended already
+        signal.raise_signal(signal.SIGTERM)
 
 
 def _prctl(option: int, value: int) -> None:

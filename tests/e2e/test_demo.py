@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -59,6 +60,22 @@ def test_demo_that_is_told_to_end_leaves_nothing_behind(number: int) -> None:
     assert "they agree to the byte" in out
     assert running(folder) == []
     assert not Path(folder).exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0 and "CI" not in os.environ, reason="needs root")
+def test_what_a_demo_has_started_ends_with_it_though_it_is_killed() -> None:
+    with subprocess.Popen([*WAKIZASHI, "demo"], stdout=subprocess.PIPE, text=True) as demo:
+        assert demo.stdout is not None
+        said = []
+        for line in demo.stdout:
+            said.append(line)
+            if line.startswith("srcIP"):
+                break
+        folder = said[0].split()[-1]
+        assert len(running(folder)) == 3
+        demo.kill()
+    until(lambda: not running(folder), "center, probe and dashboard have ended", 30)
+    shutil.rmtree(folder)
 
 
 def running(word: str) -> list[str]:

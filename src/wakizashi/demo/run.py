@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
@@ -29,6 +30,7 @@ from wakizashi.demo import traffic
 from wakizashi.errors import WakizashiError
 from wakizashi.files import WindowDirectory
 from wakizashi.lifecycle import STOP_SIGNALS, StopSignal
+from wakizashi.privileges import end_with_parent
 from wakizashi.query import Row, query, table
 
 REFRESH_SECONDS = 2.0
@@ -94,6 +96,8 @@ class _Child:
                 cwd=folder,
                 env={k: v for k, v in os.environ.items() if not k.startswith("WAKIZASHI_")},
                 start_new_session=True,  # an interrupt from the keyboard is for the demo alone
+                # Killed without a word, the demo can't stop it.
+                preexec_fn=partial(end_with_parent, os.getpid()),
             )
 
     def log(self) -> bytes:
