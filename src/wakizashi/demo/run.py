@@ -104,6 +104,10 @@ class _Child:
         """What it has said."""
         return self._path.read_bytes()
 
+    def said(self) -> list[str]:
+        """The last lines of it, for who asks why."""
+        return self.log().decode(errors="replace").strip().splitlines()[-10:]
+
 
 @contextlib.contextmanager
 def _program(name: str, config: Path, folder: Path, *more: str) -> Iterator[_Child]:
@@ -143,9 +147,8 @@ def _dashboard(
 def _check(*children: _Child) -> None:
     for child in children:
         if child.process.poll() is not None:
-            said = child.log().decode(errors="replace").strip().splitlines()[-10:]
             raise DemoError(
-                "\n".join([f"{child.name} ended with {child.process.returncode}:", *said])
+                "\n".join([f"{child.name} ended with {child.process.returncode}:", *child.said()])
             )
 
 
@@ -158,7 +161,8 @@ def _wait(condition: Callable[[], bool], child: _Child, stop: StopSignal, what: 
     while not condition():
         _check(child)
         if time.monotonic() > deadline:
-            raise DemoError(f"waited {STOP_SECONDS:.0f} s in vain for {what}")
+            told = f"waited {STOP_SECONDS:.0f} s in vain for {what}; is this machine very busy?"
+            raise DemoError("\n".join([f"{told} {child.name} said:", *child.said()]))
         if stop.wait(0.05):
             _interrupt()
 
