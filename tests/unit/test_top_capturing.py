@@ -94,6 +94,8 @@ def test_a_pattern_that_is_none_is_told() -> None:
     check(["eth0", "eth.*", "eth0.5"])
     with pytest.raises(ConfigError, match=r"^--device: 'eth\[' is no device name and no regular"):
         check(["eth0", "eth["])
+    with pytest.raises(ConfigError, match=r"^--device: '' is no device name; name one, or leave"):
+        check(["eth0", ""])
 
 
 def test_windows_end_with_their_number_and_the_last_has_all(netlink: FakeNetlink) -> None:

@@ -30,6 +30,8 @@ def check(devices: Sequence[str]) -> None:
         ConfigError: one is neither.
     """
     for text in devices:
+        if not text:
+            raise ConfigError("--device: '' is no device name; name one, or leave --device out")
         try:
             Pattern(text)
         except re.error as error:
