@@ -306,6 +306,39 @@ def test_while_the_first_answer_is_awaited(shop: Shop, looks: Looks) -> None:
     page.locator("body[data-state=ready]").wait_for()
 
 
+MOVING = """() => document.getAnimations().map(({ effect }) => [
+  `${effect.target.id}${effect.pseudoElement ?? ""}`, effect.getTiming().delay >= 600,
+  [...new Set(effect.getKeyframes().flatMap(Object.keys))]
+    .filter(name => !["offset", "easing", "composite", "computedOffset"].includes(name)),
+])"""
+
+
+def test_what_moves_is_small_and_only_while_it_is_waited_for(shop: Shop, looks: Looks) -> None:
+    """Where a browser draws in software, what moves takes the time of the first picture."""
+    page = looks.open(reduced_motion="no-preference")
+    held: list[Route] = []
+    page.route("**/api/v1/river?*", lambda route: held.append(route))
+    page.goto(f"{shop.address}/?last=15m")
+    expect(page.locator("#progress")).to_be_visible()
+    assert page.evaluate(MOVING) == [["progress::after", True, ["opacity"]]]
+    box = page.locator("#progress").bounding_box()
+    assert box is not None
+    assert box["height"] <= 2
+    held[0].continue_()
+    page.locator("body[data-live=stale]").wait_for()
+    expect(page.locator("#progress")).to_be_hidden()
+    assert page.evaluate(MOVING) == []
+
+
+def test_a_live_page_that_stands_still_moves_nothing(tmp_path: Path, looks: Looks) -> None:
+    with served(recent(tmp_path)[0]) as address:
+        page = looks.open(address, reduced_motion="no-preference")
+        page.locator("#status[data-kind=live]").wait_for()
+        # Of the line of progress it may have one now and then.
+        until(lambda: page.evaluate(MOVING) == [], "nothing moves")
+        page.close()
+
+
 # -- names from strangers ----------------------------------------------------------------------
 
 IMAGE = "<img src=x onerror=document.title='run'>"
