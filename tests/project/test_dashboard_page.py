@@ -66,6 +66,18 @@ def test_imports_are_there() -> None:
             )
 
 
+def test_modules_that_the_start_needs_are_asked_for_at_once() -> None:
+    """Each that main.js imports, by itself or by others, and nothing else."""
+    needed = ["main.js"]
+    for name in needed:  # grows meanwhile
+        imported = re.findall(
+            r"^import .* from \"\./([\w.-]+)\";$", (STATIC / name).read_text(), re.M
+        )
+        needed += sorted(set(imported) - set(needed))
+    asked = re.findall(r"<link rel=\"modulepreload\" href=\"static/([\w.-]+)\">", PAGE)
+    assert sorted(asked) == sorted(needed)
+
+
 def test_both_themes_have_the_same_colours() -> None:
     tokens = (STATIC / "tokens.css").read_text()
     light, dark = tokens.split(':root[data-theme="dark"]')
