@@ -124,7 +124,8 @@ export function createMatrix({ onFilter }) {
   }
   at("matrix-in").addEventListener("click", () => resize(1));
   at("matrix-out").addEventListener("click", () => resize(-1));
-  new ResizeObserver(redraw).observe(box);
+  const watch = new ResizeObserver(redraw);
+  for (const node of [box, box.parentElement]) watch.observe(node);
   onTheme(() => {
     if (data) ramp = createRamp(ramp.least, ramp.most);
     redraw();
@@ -166,7 +167,7 @@ export function createMatrix({ onFilter }) {
       ramp = createRamp(Number.isFinite(least) ? least : 1, most || 10);
       if (here && (here.peer >= peers().length || here.probe >= probes().length)) here = null;
       at("matrix-scale").toggleAttribute("data-none", !data.matrix.cells.length);
-      at("matrix-scale").replaceChildren(el("span", { text: bytes(ramp.least) }), el("i"), el("span", { text: bytes(ramp.most) }), el("span", { text: "log scale" }));
+      at("matrix-ramp").replaceChildren(el("span", { text: bytes(ramp.least) }), el("i"), el("span", { text: bytes(ramp.most) }), el("span", { text: "log scale" }));
       say(at("matrix-note"), `${many(peers().length, "peer")}, ${many(probes().length, "probe")}`);
       put(box, "aria-label", `Bytes of ${many(peers().length, "peer")} by ${many(probes().length, "probe")}; arrow keys move between cells, Enter filters`);
       redraw();

@@ -3,7 +3,8 @@
 // the edges while the cells scroll; where cells have room the bytes stand in them.
 
 import { fit, fontOf } from "./chart.js";
-import { bytes } from "./format.js";
+import { at, say } from "./dom.js";
+import { bytes, many } from "./format.js";
 import { probeKey, variable } from "./palette.js";
 import { colour } from "./theme.js";
 
@@ -29,10 +30,10 @@ export function createPainter(box, now) {
     const model = now();
     const width = box.clientWidth;
     const left = model.row >= NAMED ? Math.round(Math.min(namesWidth(model), 160, width * 0.36)) : 4;
-    const room = width - left - 12;
-    const wide = model.probes.length ? room / model.probes.length : room;
     const least = model.row >= 11 ? 15 : Math.max(3, model.row);
-    const column = Math.max(least, Math.min(wide, 120));
+    const wide = (width - left - 12) / Math.max(1, model.probes.length);
+    // Where not all have room beside each other, as many as have it whole.
+    const column = wide >= least ? Math.min(wide, 120) : (width - left) / Math.max(1, Math.floor((width - left) / least));
     const upright = column >= 76; // a name fits above its column lying down
     const named = column >= 13; // narrower ones tell their name only when pointed at
     return { width, height: box.clientHeight, left, top: upright || !named ? 24 : 96, column, upright, named, row: model.row, model };
@@ -41,6 +42,7 @@ export function createPainter(box, now) {
   function paint() {
     const plan = layout();
     const { model } = plan;
+    wholeRows(plan);
     extent.style.width = `${Math.floor(plan.left + plan.column * model.probes.length)}px`;
     extent.style.height = `${plan.top + plan.row * model.peers.length}px`;
     const { width, height } = plan;
@@ -49,6 +51,20 @@ export function createPainter(box, now) {
     canvas.style.height = `${height}px`;
     pen.clearRect(0, 0, width, height);
     paintOn(pen, plan, { x: plan.left - box.scrollLeft, y: plan.top - box.scrollTop }, width, height);
+  }
+
+  /** Sizes the window so that it ends with a row, not within one, and says what is out of sight. */
+  function wholeRows(plan) {
+    const { top, row, column, width, left, model } = plan;
+    const bar = box.offsetHeight - box.clientHeight; // where all probes have no room beside each other
+    box.parentElement.style.setProperty("--all", `${top + row * Math.max(1, model.peers.length) + bar}px`);
+    const room = Math.floor((box.parentElement.clientHeight - bar - top) / row);
+    const rows = Math.min(room, Math.max(1, model.peers.length));
+    plan.height = top + rows * row;
+    box.style.height = `${plan.height + bar}px`;
+    const columns = Math.round((width - left) / column);
+    const hidden = [[model.peers.length - rows, "more peer"], [model.probes.length - columns, "more probe"]];
+    say(at("matrix-more"), hidden.filter(([n]) => n > 0).map(([n, words]) => many(n, words)).join(", "));
   }
 
   /** The pen of a canvas that has this size in the page's pixels. */

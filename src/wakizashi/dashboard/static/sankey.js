@@ -9,6 +9,13 @@ import { pairKey, serviceKey, variable } from "./palette.js";
 import { exact, fillTable } from "./tables.js";
 import { colour, onTheme } from "./theme.js";
 
+const LINE = 12; // pixels from one name to the next: even ends of a hairline can be read
+const BANDS = 150; // pixels that the widths of the flows have at least, all together
+// A side with more ends makes the picture taller, and one with fewer lower again: apart, so that it does
+// not change its height with every refresh.
+const CROWDED = 24;
+const SPARSE = 20;
+
 // The sort is stable: all but `other` stay as the server has them.
 const otherLast = (one, two) => (one.address === null) - (two.address === null);
 
@@ -54,12 +61,17 @@ export function createSankey({ onFilter }) {
     return endColour(source) ?? endColour(target);
   }
 
+  /** The number of ends on the side that has more. */
+  function fuller() {
+    const sources = data.flows.nodes.filter((end) => end.side === "source").length;
+    return Math.max(sources, data.flows.nodes.length - sources);
+  }
+
   function draw() {
     if (!chart || !data || node.clientWidth === 0) return;
     const margin = Math.round(Math.min(170, node.clientWidth * 0.27));
     const font = fontOf();
-    const side = Math.max(...["source", "destination"].map((name) => data.flows.nodes.filter((end) => end.side === name).length));
-    const gap = Math.max(2, Math.min(9, (node.clientHeight * 0.5) / Math.max(1, side)));
+    const gap = Math.max(2, Math.min(LINE, (node.clientHeight - BANDS) / Math.max(1, fuller() - 1)));
     const grey = colour("--other");
     const neutral = by === "probes" ? colour("--accent") : grey;
     chart.setOption({
@@ -127,6 +139,8 @@ export function createSankey({ onFilter }) {
     show(answer, state) {
       data = answer;
       by = state.by;
+      if (fuller() > CROWDED) node.dataset.crowded = "";
+      else if (fuller() <= SPARSE) delete node.dataset.crowded;
       ends = new Map(data.flows.nodes.map((end) => [end.id, end]));
       put(node, "aria-label", `Flows from sources to destinations, ${bytes(data.total.bytes)} in all; the same as a table follows`);
       draw();
