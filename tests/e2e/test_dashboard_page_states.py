@@ -71,6 +71,12 @@ def settle(page: Page, act: Callable[[], None]) -> None:
     page.remove_listener("request", begun)
 
 
+SEEN = """hidden => {
+  Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
 # -- live ----------------------------------------------------------------------------------------
 
 
@@ -136,13 +142,11 @@ def test_a_tab_that_is_not_seen_asks_nothing(tmp_path: Path, looks: Looks) -> No
         page = looks.open()
         page.clock.install()
         look(page, address)
-        seen = "state => { Object.defineProperty(document, 'hidden', {value: state, configurable: true});"
-        seen += " document.dispatchEvent(new Event('visibilitychange')); }"
         held: list[Route] = []
         page.route("**/api/v1/river?*", lambda route: held.append(route))
         page.clock.run_for(3 * SECONDS)
         until(lambda: page.evaluate("1") == 1 and len(held) == 1, "it asks while it is seen")
-        page.evaluate(seen, True)
+        page.evaluate(SEEN, True)
         with page.expect_response("**/api/v1/span?*"):  # the end of what was under way
             held[0].continue_()
         page.unroute("**/api/v1/river?*")
@@ -150,9 +154,26 @@ def test_a_tab_that_is_not_seen_asks_nothing(tmp_path: Path, looks: Looks) -> No
         page.on("request", lambda request: asked.append(request.url))
         page.clock.run_for(MINUTE)
         assert asked == []
-        page.evaluate(seen, False)
+        page.evaluate(SEEN, False)
         until(lambda: page.evaluate("1") == 1 and len(asked) > 2, "it asks again")
         page.close()
+
+
+def test_what_another_span_cut_short_unseen_is_made_up_for_when_seen(
+    shop: Shop, looks: Looks
+) -> None:
+    page = looks.open()
+    held: list[Route] = []
+    page.route("**/api/v1/span?*", lambda route: held.append(route), times=1)
+    page.goto(shop.url())
+    until(lambda: page.evaluate("1") == 1 and len(held) == 1, "the span is asked for")
+    page.evaluate(SEEN, True)
+    with page.expect_response("**/api/v1/span?*"):
+        page.locator("#river-chart").press("Shift+ArrowLeft")
+    page.locator("#kpi-bytes[data-value]").wait_for()
+    expect(page.locator("#fleet-table tbody tr")).to_have_count(0)
+    page.evaluate(SEEN, False)
+    expect(page.locator("#fleet-table tbody tr")).to_have_count(len(HOSTS))
 
 
 # -- nothing, nothing new, no answer ---------------------------------------------------------------

@@ -17,6 +17,7 @@ const SPAN = { links: 30, peers: 300 };
  */
 export function createLoop({ view, points, on }) {
   let timer = 0;
+  let due = false; // a round is to come: when the timer ends, or when the tab is seen again
   let turn = 0; // a newer turn makes the older ones' answers unwanted
   let faults = 0;
   let time = null; // {since, until} of the last river
@@ -24,6 +25,7 @@ export function createLoop({ view, points, on }) {
 
   async function round() {
     clearTimeout(timer);
+    due = false;
     turn += 1;
     const mine = turn;
     on.busy(true);
@@ -69,6 +71,7 @@ export function createLoop({ view, points, on }) {
 
   function again(wait) {
     clearTimeout(timer);
+    due = true;
     timer = document.hidden ? 0 : setTimeout(round, wait);
   }
 
@@ -76,7 +79,7 @@ export function createLoop({ view, points, on }) {
     if (document.hidden) {
       clearTimeout(timer);
       timer = 0;
-    } else if (view().last !== null || faults) round();
+    } else if (due) round();
   });
 
   return {
