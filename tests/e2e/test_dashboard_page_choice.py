@@ -312,7 +312,7 @@ def test_what_the_server_refuses_is_told_with_a_way_out(
     shop: Shop, looks: Looks, query: str, told: str
 ) -> None:
     page = looks.open(f"{shop.address}/?{query}&find=web", state="error")
-    expect(page.get_by_role("alert").first).to_contain_text("The server refuses this view.")
+    expect(page.get_by_role("alert").first).to_contain_text("The server refuses this view: ")
     expect(page.get_by_role("alert").first).to_contain_text(told)
     page.get_by_role("button", name="Start from the usual view").click()
     page.locator("body[data-state=empty]").wait_for()  # of the last 15 minutes

@@ -114,6 +114,50 @@ def test_a_telephone_can_filter_and_give_up(shop: Shop, looks: Looks) -> None:
     expect(page.locator("#chips")).to_be_hidden()
 
 
+def test_a_telephone_has_the_name_and_the_state_in_one_line(shop: Shop, looks: Looks) -> None:
+    page = looks.open(shop.url(), **NARROW)
+    tops = [
+        page.locator(part).evaluate("node => node.getBoundingClientRect().top")
+        for part in (".wordmark", "#status", "#help")
+    ]
+    assert max(tops) - min(tops) < 20
+
+
+@pytest.mark.parametrize("width", [390, 641, 1024, 1181, 1440])
+def test_no_head_of_the_talkers_is_cut_and_names_have_room(
+    shop: Shop, looks: Looks, width: int
+) -> None:
+    page = looks.open(shop.url(), viewport={"width": width, "height": 900})
+    heads = page.locator("#talkers-table thead th:visible")
+    cut = (
+        "heads => heads.filter(one => one.scrollWidth > one.clientWidth).map(one => one.innerText)"
+    )
+    assert heads.evaluate_all(cut) == []
+    widths = heads.evaluate_all("heads => heads.slice(0, 2).map(one => one.offsetWidth)")
+    assert min(widths) >= 95
+    words = page.get_by_role("button", name="Packets", exact=True).locator("span")
+    if width > 640:
+        ends = [
+            node.evaluate(
+                "node => { const all = document.createRange();"
+                " all.selectNodeContents(node); return all.getBoundingClientRect().right; }"
+            )
+            for node in (words, page.locator("#talkers-table tbody .w-packets").first)
+        ]
+        assert abs(ends[0] - ends[1]) <= 1
+
+
+def test_long_names_are_cut_in_the_middle(shop: Shop, looks: Looks) -> None:
+    page = looks.open(shop.url())
+    assert page.evaluate(
+        """async () => {
+          const { fit } = await import("/static/chart.js");
+          const pen = { measureText: (text) => ({ width: text.length }) };
+          return [20, 10, 2, 0].map((width) => fit(pen, "customer-gateway-387", width));
+        }"""
+    ) == ["customer-gateway-387", "custom…387", "c…", "…"]
+
+
 # -- by keyboard -------------------------------------------------------------------------------------
 
 

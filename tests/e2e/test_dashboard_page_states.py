@@ -206,6 +206,9 @@ def test_when_no_probe_delivers_the_page_says_so(tmp_path: Path, looks: Looks) -
         expect(banner).to_contain_text("wakizashi doctor")
         expect(page.locator("body")).to_have_attribute("data-live", "stale")
         expect(page.locator("#status")).to_contain_text("stale: last window ")
+        # Nobody can tell what is still to come: nothing is hatched, and nothing is said of it.
+        expect(page.locator("#settled")).to_be_hidden()
+        expect(page.locator("#river-note")).to_have_text(re.compile(r"steps of \d+\ss$"))
         page.close()
 
 
@@ -237,8 +240,8 @@ def test_a_backend_that_goes_is_told_and_the_picture_stays(
         is_total(page, size)
         server.stop()
         banner = page.get_by_role("alert").first
-        expect(banner).to_contain_text("No answer.", timeout=20_000)
-        expect(banner).to_contain_text("What you see is from before.")
+        expect(banner).to_contain_text("No answer: ", timeout=20_000)
+        expect(banner).to_contain_text("what you see is from before")
         expect(banner).to_contain_text(f"127.0.0.1:{server.port}")
         is_total(page, size)
         expect(page.locator("#river-chart canvas").first).to_be_visible()

@@ -46,16 +46,20 @@ export function fontOf() {
   return getComputedStyle(document.body).fontFamily;
 }
 
-/** The text, or as much of its beginning as has room, as the pen writes. */
+/**
+ * The text, or as much of it as has room, as the pen writes. Cut in the middle: names of hosts differ in
+ * their beginnings and in the numbers at their ends.
+ */
 export function fit(pen, text, width) {
   if (pen.measureText(text).width <= width) return text;
-  let [low, high] = [0, text.length];
+  const cut = (kept) => `${text.slice(0, Math.ceil(kept * 0.6))}…${text.slice(text.length - Math.floor(kept * 0.4))}`;
+  let [low, high] = [0, text.length - 1];
   while (low < high) {
     const middle = (low + high + 1) >> 1;
-    if (pen.measureText(`${text.slice(0, middle)}…`).width <= width) low = middle;
+    if (pen.measureText(cut(middle)).width <= width) low = middle;
     else high = middle - 1;
   }
-  return `${text.slice(0, low)}…`;
+  return cut(low);
 }
 
 /**

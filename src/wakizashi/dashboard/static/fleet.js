@@ -107,6 +107,7 @@ export function createFleet({ onFilter }) {
   function show(fleet) {
     last = fleet;
     keyed(table.tBodies[0], lines(fleet), (line) => line.key, make, update);
+    table.hidden = fleet.probes.length === 0;
     say(at("fleet-note"), fleet.probes.length ? many(fleet.probes.length, "probe") : "no probe has delivered in this time");
   }
 

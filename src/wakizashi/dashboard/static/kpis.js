@@ -24,7 +24,7 @@ export function showSpanNumbers(span) {
   set("kpi-bytes", span.total.bytes, scaled(span.total.bytes), `${countShort(span.total.packets)} packets`);
   const [number, unit] = scaled(perSecond);
   set("kpi-rate", Math.round(perSecond), [number, `${unit}/s`], `over ${length(time)}`);
-  set("kpi-pairs", span.pairs, [count(span.pairs)], span.pairs === 1 ? "source and destination" : "of source and destination");
+  set("kpi-pairs", span.pairs, [count(span.pairs)], "source → destination");
 }
 
 export function showFleetNumbers(fleet) {

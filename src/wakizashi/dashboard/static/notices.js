@@ -17,7 +17,7 @@ function banner(kind, parts, key) {
 }
 
 export function showError(fault, { retryAt, onRetry, onReset, hasData }) {
-  const words = el("p", {}, el("b", { text: fault.lasting ? "The server refuses this view. " : "No answer. " }), fault.message, hasData ? el("span", { class: "before", text: "What you see is from before." }) : "");
+  const words = el("p", {}, el("b", { text: fault.lasting ? "The server refuses this view: " : "No answer: " }), fault.message, hasData ? el("span", { class: "before", text: " – what you see is from before" }) : "");
   const button = fault.lasting
     ? el("button", { id: "retry", class: "button small", type: "button", text: "Start from the usual view", on: { click: onReset } })
     : el("button", { id: "retry", class: "button small", type: "button", text: "Retry now", on: { click: onRetry } });

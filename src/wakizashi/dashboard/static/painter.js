@@ -31,7 +31,7 @@ export function createPainter(box, now) {
     const width = box.clientWidth;
     const left = model.row >= NAMED ? Math.round(Math.min(namesWidth(model), 160, width * 0.36)) : 4;
     const least = model.row >= 11 ? 15 : Math.max(3, model.row);
-    const wide = (width - left - 12) / Math.max(1, model.probes.length);
+    const wide = (width - left) / Math.max(1, model.probes.length);
     // Where not all have room beside each other, as many as have it whole.
     const column = wide >= least ? Math.min(wide, 120) : (width - left) / Math.max(1, Math.floor((width - left) / least));
     const upright = column >= 76; // a name fits above its column lying down

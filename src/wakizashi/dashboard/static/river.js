@@ -11,6 +11,7 @@ import { exact, fillTable } from "./tables.js";
 import { colour, onTheme } from "./theme.js";
 
 const GRID = { left: 74, right: 10, top: 10, bottom: 26 };
+const ARROW = " → ";
 const NAMES = { pairs: "pair", services: "service", probes: "probe" };
 
 /** onSpan(from, to); onFilter({name: value}) for a click on a series. */
@@ -118,7 +119,7 @@ export function createRiver({ onSpan, onFilter }) {
   function legend() {
     keyed(at("river-legend"), layers(), (layer) => layer.id, (layer) => {
       const row = el(layer.series ? "button" : "div", { class: "row", type: layer.series ? "button" : null },
-        el("i", { class: "swatch" }), el("span", { class: "name" }), el("span", { class: "bytes" }), el("span", { class: "share" }));
+        el("i", { class: "swatch" }), el("span", { class: "name" }, el("span"), el("i"), el("span")), el("span", { class: "bytes" }), el("span", { class: "share" }));
       const item = el("li", { "data-testid": "series" }, row);
       const light = (on) => () => {
         lit = on ? layer.id : null;
@@ -132,7 +133,9 @@ export function createRiver({ onSpan, onFilter }) {
       item.layer = layer;
       const [swatch, name, size, share] = item.firstElementChild.children;
       swatch.style.background = layer.key ? css(layer.key) : "";
-      say(name, layer.label);
+      // Both ends of a pair are cut where they have no room, not the second one alone.
+      const [first, second = ""] = layer.series?.key.srcIP === undefined ? [layer.label] : layer.label.split(ARROW);
+      [first, second && ARROW, second].forEach((text, index) => say(name.children[index], text));
       say(size, bytes(layer.total.bytes));
       say(share, percent(layer.total.bytes / (data.total.bytes || 1), 1));
       put(item, "data-id", layer.series?.id ?? "other");
@@ -188,7 +191,7 @@ export function createRiver({ onSpan, onFilter }) {
       brush.show(data, state.from, state.to);
       draw();
       legend();
-      const arriving = data.settled === null || data.settled < Math.min(data.until, data.now);
+      const arriving = data.settled !== null && data.settled < Math.min(data.until, data.now);
       say(at("river-note"), `by ${NAMES[data.by]}, in steps of ${length(data.step)}${arriving ? "; hatched: still arriving" : ""}`);
       put(node, "aria-label", `Traffic by ${NAMES[data.by]}, ${between(data.since, data.until, data.now)}; ` +
         "arrow keys read it, Shift and arrow keys choose a span, Escape gives it up");

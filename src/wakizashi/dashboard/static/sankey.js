@@ -2,7 +2,7 @@
 // end or a flow touches, a click filters by it. Order is the server's (largest first, `other` last) and
 // kept while live: an order that saves crossings would make the picture jump with each refresh.
 
-import { chartIn, fontOf, hideTip, savePng, showTip } from "./chart.js";
+import { chartIn, fit, fontOf, hideTip, savePng, showTip } from "./chart.js";
 import { at, el, idly, put } from "./dom.js";
 import { between, bytes, count, percent } from "./format.js";
 import { pairKey, serviceKey, variable } from "./palette.js";
@@ -25,6 +25,7 @@ export function createSankey({ onFilter }) {
   let chart = null;
   let data = null;
   let by = "pairs";
+  const pen = document.createElement("canvas").getContext("2d"); // measures names
   let ends = new Map(); // id -> node of the API
 
   chartIn(node, () => draw()).then((made) => {
@@ -71,6 +72,7 @@ export function createSankey({ onFilter }) {
     if (!chart || !data || node.clientWidth === 0) return;
     const margin = Math.round(Math.min(170, node.clientWidth * 0.27));
     const font = fontOf();
+    pen.font = `11.5px ${font}`;
     const gap = Math.max(2, Math.min(LINE, (node.clientHeight - BANDS) / Math.max(1, fuller() - 1)));
     const grey = colour("--other");
     const neutral = by === "probes" ? colour("--accent") : grey;
@@ -87,9 +89,9 @@ export function createSankey({ onFilter }) {
           return {
             name: end.id, depth: left ? 0 : 1, itemStyle: { color: end.address === null ? grey : fill, borderWidth: 0 },
             label: {
-              show: true, position: left ? "left" : "right", distance: 7, formatter: () => end.label,
+              show: true, position: left ? "left" : "right", distance: 7, formatter: () => fit(pen, end.label, margin - 14),
               color: end.address === null ? colour("--ink-3") : colour("--ink"), fontSize: 11.5, fontFamily: font,
-              width: margin - 14, overflow: "truncate", ellipsis: "…", align: left ? "right" : "left",
+              align: left ? "right" : "left",
             },
           };
         }),
