@@ -59,10 +59,11 @@ def dashboard(
     names: Path | None = None,
     now_ms: int = END + 10_000,
     listen: str = "127.0.0.1",
+    bound: str | None = None,
     static: Path | None = None,
 ) -> Application:
     """The application over what is in memory."""
     answers = Answers(
         backend or Memory(windows()), Labels(names), table="traffic", clock=lambda: now_ms
     )
-    return application(answers, Static(static) if static else Static(), listen)
+    return application(answers, Static(static) if static else Static(), listen, bound)

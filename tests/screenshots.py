@@ -1,6 +1,7 @@
 """``make screenshots``: the pictures of the dashboard that the README shows.
 
-Of a fleet that was made up and at a time that stands still, so that they change only when the page does.
+Of a fleet that was made up and at a time that stands still, so that they change only when the page
+does, or the fonts: another host may have others.
 """
 
 import re

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 def is_loopback(host: str) -> bool:
     """Whether an address or name means this machine alone."""
     try:
-        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+        address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 def of_probe(center: str, host: str, *, tls: bool, token: bool) -> Iterator[str]:
@@ -54,13 +56,14 @@ def of_center(host: str, *, tls: bool, tokens: bool, client_ca: bool) -> Iterato
         )
 
 
-def of_dashboard(host: str) -> Iterator[str]:
+def of_dashboard(host: str, bound: str) -> Iterator[str]:
     """What is exposed of a dashboard, a warning each.
 
     Args:
-        host: what it listens on.
+        host: what it was told to listen on.
+        bound: the address that it is.
     """
-    if not is_loopback(host):
+    if not is_loopback(bound):
         yield (
             f"--listen: {host} can be reached by other machines, in plaintext and without a "
             "password: whoever reaches the port sees who talks to whom; listen on 127.0.0.1 and "

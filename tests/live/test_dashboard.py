@@ -172,11 +172,27 @@ def test_it_waits_for_no_answer_of_a_backend_when_it_ends(tmp_path: Path) -> Non
             connection.request("GET", f"/api/v1/span?{SPAN}")
             accepted, _ = deaf.accept()
             process.send_signal(signal.SIGTERM)
+            answer = connection.getresponse()
+            told = json.loads(answer.read())["error"]["message"]
             _, faults, seconds = ended(process)
             accepted.close()
             connection.close()
+            assert (answer.status, told) == (503, "the dashboard has been stopped; start it again")
             assert (process.returncode, faults) == (0, "")
             assert seconds < 2
+
+
+def test_another_way_to_write_loopback_is_loopback(config: Path) -> None:
+    with running(config, "--listen", "127.1:0") as (process, address, _):
+        foreign = urllib.request.Request(
+            f"{address}/api/v1/about", headers={"Host": "evil.example"}
+        )
+        with pytest.raises(urllib.error.HTTPError, match="400"):
+            urllib.request.urlopen(foreign, timeout=20)
+        assert get(f"{address}/api/v1/about")["table"] == "traffic"
+        process.send_signal(signal.SIGTERM)
+        _, faults, _ = ended(process)
+        assert faults == ""  # no word of other machines
 
 
 def test_a_port_that_is_taken(config: Path) -> None:
@@ -197,8 +213,8 @@ def test_a_port_that_is_taken(config: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "code", "told"),
     [
-        (("--listen", "8080"), 1, "--listen: '8080' is not HOST:PORT or [V6]:PORT"),
-        (("--listen", "127.0.0.1:70000"), 1, "--listen: '127.0.0.1:70000' is not HOST:PORT"),
+        (("--listen", "8080"), 2, "--listen: '8080' is not HOST:PORT or [V6]:PORT"),
+        (("--listen", "127.0.0.1:70000"), 2, "--listen: '127.0.0.1:70000' is not HOST:PORT"),
         (("--listen", "192.0.2.77:0"), 1, "can't listen on 192.0.2.77:0: Cannot assign"),
         (("--listen", "a..b:0"), 1, "can't listen on a..b:0: there is no such name"),
         (("--names", "/nowhere/names"), 78, "--names: /nowhere/names: No such file or directory"),

@@ -550,6 +550,30 @@ async def test_on_loopback_only_this_machine_is_asked_for(
             assert "open http://localhost" in answer.fault
 
 
+@pytest.mark.parametrize(
+    ("listen", "bound", "host", "status"),
+    [
+        ("127.1", "127.0.0.1", "evil.example:8080", 400),
+        ("127.1", "127.0.0.1", "127.1:8080", 200),
+        ("vm-1", "127.0.1.1", "evil.example", 400),
+        ("vm-1", "127.0.1.1", "VM-1:8080", 200),
+        ("vm-1", "::ffff:127.0.0.1", "evil.example", 400),
+        ("vm-1", "10.0.0.7", "monitoring.example", 200),
+    ],
+)
+async def test_a_name_of_loopback_is_loopback(
+    listen: str, bound: str, host: str, status: int
+) -> None:
+    served = dashboard(listen=listen, bound=bound)
+    assert (await request(served, "/api/v1/about", host=host)).status == status
+
+
+async def test_nobody_is_sent_elsewhere() -> None:
+    for url in ("/api/v1/river/", "/static/main.js/", "/healthz/"):
+        answer = await request(dashboard(), url, host="evil.example")
+        assert answer.status in (400, 404) and "location" not in answer.headers
+
+
 @pytest.mark.parametrize("url", ["/healthz", "/api/v1/about", "/nothing", "/api/v1/span?x=1"])
 async def test_every_answer_bears_its_headers(url: str) -> None:
     headers = (await get(url)).headers

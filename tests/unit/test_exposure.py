@@ -23,6 +23,7 @@ TOKEN = "0123456789abcdef"
         ("127.0.0.1", True),
         ("127.9.9.9", True),
         ("::1", True),
+        ("::ffff:127.0.0.1", True),
         ("localhost", True),
         ("a.localhost", True),
         ("0.0.0.0", False),

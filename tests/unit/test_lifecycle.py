@@ -77,6 +77,8 @@ GUARD = "from wakizashi.lifecycle import guard; guard('it', lambda: {})"
         ("wakizashi", ["-m", "wakizashi", "query", "--help"]),
         ("probe", ["-m", "wakizashi.probe", "--version"]),
         ("probe", ["-m", "wakizashi.probe", "--check"]),
+        ("center", ["-m", "wakizashi.center", "--version"]),
+        ("center", ["-m", "wakizashi.center", "--check"]),
         ("it", ["-c", GUARD.format("print('little')")]),
         ("it", ["-c", GUARD.format("print('much' * 10_000)")]),
     ],

@@ -83,4 +83,5 @@ def _warn(config: CenterConfig, path: Path | None) -> None:
 
 def main() -> None:
     """The entry point."""
-    command(prog_name="center")
+    # What it prints by itself, as --help, may have nowhere to go either.
+    guard("center", lambda: command(prog_name="center"))

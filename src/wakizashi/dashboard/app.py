@@ -1,5 +1,6 @@
 """The routes. Starlette is imported here, and this by who has the extra ``dashboard``."""
 
+import asyncio
 import gzip
 import json
 import logging
@@ -42,23 +43,29 @@ Question = Callable[[Items], Callable[[], Document]]
 """From parameters to what is to be worked out on a thread. Raises ParameterError."""
 
 
-def application(answers: Answers, static: Static, listen: str) -> Application:
+def application(
+    answers: Answers, static: Static, listen: str, bound: str | None = None
+) -> Application:
     """The ASGI application.
 
     Args:
         answers: what is answered.
         static: the page.
-        listen: the host that is listened on.
+        listen: what was asked to be listened on.
+        bound: the address that it is, where it is a name of one.
     """
+    may_ask = partial(permitted, listen=listen, bound=bound or listen)
     routes = Routes(answers, static)
     handlers = {HTTPException: _refused, Exception: _unexpected}
     made = Starlette(
         routes=[
-            Route(path, _guarded(endpoint, listen), methods=["GET"])
+            Route(path, _guarded(endpoint, may_ask), methods=["GET"])
             for path, endpoint in routes.table.items()
         ],
         exception_handlers=handlers,
     )
+    # It would send who asks for /api/ to the host that the request names, and out of a proxy's path.
+    made.router.redirect_slashes = False
     return Headers(made)
 
 
@@ -158,13 +165,13 @@ def _response(request: Request, body: _Body) -> Response:
 # -- errors ----------------------------------------------------------------------------------
 
 
-def _guarded(endpoint: Endpoint, listen: str) -> Endpoint:
+def _guarded(endpoint: Endpoint, may_ask: Callable[[str], bool]) -> Endpoint:
     """Errors as answers; and requests for another host than this one are refused."""
     throttle = Throttle(_log)
 
     async def guarded(request: Request) -> Response:
         host = request.headers.get("host", "")
-        if not permitted(host, listen):
+        if not may_ask(host):
             return _error(
                 400,
                 f"Host: {host[:300]!r} is not this machine; open http://localhost with the port, or "
@@ -179,6 +186,8 @@ def _guarded(endpoint: Endpoint, listen: str) -> Endpoint:
             return _error(503, str(error))
         except HTTPException:
             raise
+        except asyncio.CancelledError:  # only at the end of the process
+            return _error(503, "the dashboard has been stopped; start it again")
         except Exception as error:
             _log.debug("unexpected", exc_info=True)
             told = (

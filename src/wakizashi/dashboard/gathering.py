@@ -147,7 +147,9 @@ class GatheredAtOnce(Gathered):
             everything[bucket] += size
             if kept:
                 courses.get(key if same else question.course_key(row))[bucket] += size
-                kept = len(courses.found) * len(self.times) <= MOST_KEPT
+                if len(courses.found) * len(self.times) > MOST_KEPT:
+                    kept = False
+                    courses.found.clear()
         self.totals, self.whole = totals, everything if whole else []
         self._courses = courses if kept else None
 

@@ -36,10 +36,16 @@ def host_of(header: str) -> str:
     return header.partition(":")[0].lower().rstrip(".")
 
 
-def permitted(header: str, listen: str) -> bool:
-    """Whether a request for that ``Host`` may be answered by who listens on ``listen``."""
+def permitted(header: str, listen: str, bound: str) -> bool:
+    """Whether a request for that ``Host`` may be answered.
+
+    Args:
+        header: the host, and perhaps a port.
+        listen: what was asked to be listened on: an address, or a name of one.
+        bound: the address that it is.
+    """
     host = host_of(header)
-    return not is_loopback(listen) or is_loopback(host) or host == listen.lower()
+    return not is_loopback(bound) or is_loopback(host) or host == listen.lower()
 
 
 class Headers:

@@ -17,7 +17,7 @@ from wakizashi.center.config import load_center
 from wakizashi.dashboard.answers import Answers
 from wakizashi.dashboard.names import MOST_NAMES, Labels
 from wakizashi.dashboard.static import Static
-from wakizashi.errors import WakizashiError
+from wakizashi.errors import EXIT_USAGE, WakizashiError
 from wakizashi.exposure import of_dashboard
 from wakizashi.garbage import collect_less
 from wakizashi.lifecycle import StopSignal
@@ -39,6 +39,12 @@ _log = logging.getLogger(__name__)
 
 class ListenError(WakizashiError):
     """Nobody can listen there; says why, and where else."""
+
+
+class ListenTextError(ListenError):
+    """That is no place to listen."""
+
+    exit_code = EXIT_USAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +79,11 @@ def run(options: Options, tell: Callable[[str], None] = click.echo) -> None:
         with StopSignal() as stop, listening(host, port) as listener:
             from wakizashi.dashboard.app import application
 
-            for warning in of_dashboard(host):
+            bound, port = listener.getsockname()[:2]
+            for warning in of_dashboard(host, bound):
                 _log.warning("%s", warning)
-            address = url(host, listener.getsockname()[1])
-            served = application(answers, Static(), host)
+            address = url(host, port)
+            served = application(answers, Static(), host, bound)
             collect_less()
             _serve(
                 served,
@@ -92,11 +99,11 @@ def split_listen(text: str) -> tuple[str, int]:
     """Host and port of ``HOST:PORT`` or ``[V6]:PORT``; port 0 takes a free one.
 
     Raises:
-        ListenError: it is neither.
+        ListenTextError: it is neither.
     """
     match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+(?:%\w+)?)\]|([^\s:/\[\]]+)):([0-9]{1,5})", text)
     if not match or int(match[3]) > 65_535:
-        raise ListenError(
+        raise ListenTextError(
             f"--listen: {text!r} is not HOST:PORT or [V6]:PORT; write 127.0.0.1:8080 or [::1]:8080"
         )
     return match[1] or match[2], int(match[3])
