@@ -2,6 +2,7 @@
 
 import random
 import uuid
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -123,10 +124,55 @@ def test_reading_by_another_process(place: tuple[str, Settings], backend: Backen
 
 
 def test_reading_what_is_not_there(place: tuple[str, Settings]) -> None:
-    with pytest.raises(WakizashiError, match="backendConfig") as caught:
-        with opened(*place, read_only=True) as reader:
-            list(reader.traffic(0, END))
-    assert "center" in str(caught.value)
+    """Nothing is stored yet: what an operator sees who has just started everything."""
+    with opened(*place, read_only=True) as reader:
+        for question in questions(reader):
+            is_told_to_wait(question)
+
+
+def test_a_table_that_is_not_there(place: tuple[str, Settings], backend: Backend) -> None:
+    backend.write([aggregate(window())])
+    with opened(place[0], [*place[1], "table=other"], read_only=True) as reader:
+        for question in questions(reader):
+            assert "other" in is_told_to_wait(question)
+
+
+def test_a_span_without_windows_is_an_empty_answer(backend: Backend) -> None:
+    backend.write([aggregate(window())])
+    for question in questions(backend, until_ms=START):
+        assert list(question()) == []
+
+
+def test_a_quiet_network_is_an_empty_answer(backend: Backend) -> None:
+    quiet = replace(aggregate(window()), records=())
+    backend.write([quiet])
+    assert rows(backend) == []
+    assert ledgers(backend) == list(quiet.ledgers)
+
+
+def questions(backend: Backend, until_ms: int = END) -> tuple[Callable[[], Iterable[object]], ...]:
+    return (
+        lambda: backend.traffic(0, until_ms),
+        lambda: backend.traffic(0, until_ms, ["probe"]),
+        lambda: backend.traffic(0, until_ms, ["srcIP"], step_ms=60_000, where=[[{"probe": "b"}]]),
+        lambda: backend.ledgers(0, until_ms),
+        lambda: backend.ledger_sums(0, until_ms),
+    )
+
+
+def is_told_to_wait(question: Callable[[], Iterable[object]]) -> str:
+    """The message."""
+    with pytest.raises(WakizashiError, match=r"^backendConfig\.") as caught:
+        list(question())
+    said = str(caught.value)
+    assert type(caught.value) is WakizashiError, "trying again by itself does not help"
+    assert (
+        "; if nothing has been stored yet, start the center first, then probes, and wait for the "
+        "first window; else name " in said
+    )
+    assert said.endswith(" that the center writes")
+    assert "\n" not in said
+    return said
 
 
 def test_describe_has_no_secrets(place: tuple[str, Settings]) -> None:

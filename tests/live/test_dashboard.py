@@ -253,7 +253,10 @@ def test_before_a_center_has_stored_anything_the_page_says_so(tmp_path: Path) ->
         with pytest.raises(urllib.error.HTTPError) as caught:
             get(f"{address}/api/v1/river")
         assert caught.value.code == 503
-        assert "or start the center first" in json.loads(caught.value.read())["error"]["message"]
+        assert (
+            "start the center first, then probes"
+            in json.loads(caught.value.read())["error"]["message"]
+        )
         caught.value.close()
     assert not (tmp_path / "w.db").exists()
 

@@ -32,6 +32,7 @@ from wakizashi.center.influx.diagnosis import look
 from wakizashi.center.influx.lines import encode_lines
 from wakizashi.center.influx.series import ask
 from wakizashi.center.isolate import halves, points
+from wakizashi.center.missing import missing
 from wakizashi.center.selection import Selection
 from wakizashi.errors import Retryable, WakizashiError
 from wakizashi.model import LedgerRecord, LedgerSum, StoredWindow
@@ -240,9 +241,8 @@ class Influx(Backend):
             if "error" in part:
                 text = str(part["error"])
                 if "database not found" in text:
-                    raise WakizashiError(
-                        f"backendConfig.database: {self._database!r} is not at "
-                        f"{self._config.host}; name the one that the center writes"
+                    raise missing(
+                        f"backendConfig.database: {self._database!r} is not at {self._config.host}"
                     )
                 more = (
                     "; ask for a shorter span, or raise that limit in its [coordinator] section"
@@ -294,6 +294,14 @@ class Influx(Backend):
                 )
             yield series
 
+    def _look(self) -> None:
+        """Whether an empty answer is one; else it says why."""
+        if not list(self._select(reading.measurements(self._table))):
+            raise missing(
+                f"backendConfig.table: the database {self._database!r} at {self._config.host} has "
+                f"no measurement {self._table!r}"
+            )
+
     def series(self) -> Series | None:
         """See :mod:`wakizashi.center.influx.series`."""
         return ask(self._select, self._database, self._table)
@@ -311,18 +319,26 @@ class Influx(Backend):
         """See :meth:`wakizashi.center.backend.Backend.traffic`."""
         check_reading(by, step_ms, where, sums)
         selection, names = Selection.of(where), tuple(dict.fromkeys(by))
+        rows: Iterator[Row] = iter(())
         if not selection.nothing:
-            yield from reading.traffic(
+            rows = reading.traffic(
                 self._measured, self._table, since_ms, until_ms, names, step_ms, selection, sums
             )
+        yield from reading.some(rows, self._look)
 
     def ledgers(self, since_ms: int, until_ms: int) -> Iterator[LedgerRecord]:
         """See :meth:`wakizashi.center.backend.Backend.ledgers`."""
-        yield from reading.ledgers(self._measured, f"{self._table}_ledger", since_ms, until_ms)
+        table = f"{self._table}_ledger"
+        yield from reading.some(
+            reading.ledgers(self._measured, table, since_ms, until_ms), self._look
+        )
 
     def ledger_sums(self, since_ms: int, until_ms: int) -> Iterator[LedgerSum]:
         """See :meth:`wakizashi.center.backend.Backend.ledger_sums`."""
-        yield from reading.ledger_sums(self._measured, f"{self._table}_ledger", since_ms, until_ms)
+        table = f"{self._table}_ledger"
+        yield from reading.some(
+            reading.ledger_sums(self._measured, table, since_ms, until_ms), self._look
+        )
 
     def close(self) -> None:
         """Close the connections."""

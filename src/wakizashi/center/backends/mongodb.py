@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from wakizashi.center.backend import SUMS, Backend, Remark, Row, Where, check_reading
+from wakizashi.center.missing import missing
 from wakizashi.center.mongo import reading
 from wakizashi.center.mongo.config import FOR_EVER_SECONDS, Config
 from wakizashi.center.mongo.documents import (
@@ -324,9 +325,9 @@ class Mongo(Backend):
     def _stored(self, table: str) -> "Collection[Document]":
         database = self._database()
         if not database.list_collection_names(filter={"name": table}):
-            raise WakizashiError(
+            raise missing(
                 f"backendConfig.table: the database {self._name!r} at {self._config.hosts} has no "
-                f"collection {table!r}; name database and table that the center writes"
+                f"collection {table!r}"
             )
         return database[table]
 

@@ -41,6 +41,7 @@ from pydantic import Field
 
 from wakizashi.beside import beside
 from wakizashi.center.backend import SUMS, Backend, Remark, Row, Where, check_reading
+from wakizashi.center.missing import missing
 from wakizashi.center.selection import Selection
 from wakizashi.center.sqlite import diagnosis, reading
 from wakizashi.center.sqlite.lock import Lock
@@ -132,12 +133,6 @@ class Sqlite(Backend):
     def describe(self) -> str:
         """``SQLite at PATH``."""
         return f"SQLite at {self._path}"
-
-    def _missing(self) -> WakizashiError:
-        return WakizashiError(
-            f"backendConfig.sqliteConfig.path: {self._path}: there is no such file; "
-            "name the one that the center writes, or start the center first"
-        )
 
     def _fault(self, text: str) -> Retryable:
         return Retryable(f"backendConfig.sqliteConfig.path: {self._path} {text}")
@@ -280,7 +275,9 @@ class Sqlite(Backend):
     def _reading(self, *, alone: bool = False) -> Iterator[sqlite3.Connection]:
         """A connection that reads; ``alone`` with no other beside, so that it leaves no file behind."""
         if not self._path.is_file():
-            raise self._missing()
+            raise missing(
+                f"backendConfig.sqliteConfig.path: {self._path}: there is no such file", "the one"
+            )
         try:
             # Reads may be iterated on another thread than they began on.
             with contextlib.closing(
@@ -297,9 +294,9 @@ class Sqlite(Backend):
                 yield reader
         except sqlite3.Error as error:
             if "no such table" in str(error):
-                raise WakizashiError(
-                    f"backendConfig.table: {self._path} has no table {self._tables.name}; "
-                    "name the table that the center writes"
+                raise missing(
+                    f"backendConfig.table: {self._path} has no table {self._tables.name}",
+                    "file and table",
                 ) from error
             raise self._trouble(error) from error
 

@@ -6,7 +6,7 @@ integers are integers.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from wakizashi.center.backend import BY_KEYS, SUMS, Row
 from wakizashi.center.folding import Fold
@@ -25,6 +25,31 @@ _TRIES = 5
 def quoted(text: str) -> str:
     """A string of InfluxQL."""
     return f"'{text.translate(_ESCAPES)}'"
+
+
+_Row = TypeVar("_Row")
+
+
+def some(rows: Iterator[_Row], look: Callable[[], None]) -> Iterator[_Row]:
+    """The rows; ``look`` is called where there are none.
+
+    InfluxDB answers alike for a measurement that it does not have and for a span without
+    points, and only an empty answer leaves that open: no other one asks for more.
+    """
+    for first in rows:
+        yield first
+        yield from rows
+        return
+    look()
+
+
+def measurements(table: str) -> str:
+    """What has series where a center has written to a table.
+
+    Either measurement shows it: windows of a quiet network have ledgers and no traffic.
+    """
+    both = (f'SHOW MEASUREMENTS WITH MEASUREMENT = "{name}"' for name in (table, f"{table}_ledger"))
+    return ";".join(both)
 
 
 def condition(since_ms: int, until_ms: int, selection: Selection | None = None) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from wakizashi.center.backend import SUMS, Row
 from wakizashi.center.folding import Fold
+from wakizashi.center.missing import missing
 from wakizashi.center.redis.hashes import (
     Command,
     Keys,
@@ -58,10 +59,7 @@ class Reader:
         ]
         ((exists, hours),) = self._nodes.run([(keys.periods, ask)])
         if not exists:
-            raise WakizashiError(
-                f"backendConfig.table: {self._shown} has no {keys.database}:{keys.table}; "
-                "name database and table that the center writes"
-            )
+            raise missing(f"backendConfig.table: {self._shown} has no {keys.database}:{keys.table}")
         return list(map(int, hours))
 
     def _windows(
