@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from tests.center_backends import opened
 from tests.center_servers import InfluxServer, until
 from tests.center_windows import START, ip, window
 from tests.fault.test_center import Center
@@ -211,6 +212,29 @@ def test_users_with_less_than_all_rights(influxd_with_users: InfluxServer, datab
     with pytest.raises(Retryable, match=r"user: 'joe'.*\(401: .*mend user and password"):
         backend.write([stored])
     backend.close()
+
+
+def test_who_only_reads_needs_no_more_than_read(
+    influxd_with_users: InfluxServer, database: str
+) -> None:
+    query, server = influxd_with_users.query, f"influxConfig.host={influxd_with_users.url}"
+    query("CREATE USER ann WITH PASSWORD 'ann'")
+    admin = ["influxConfig.user=admin", "influxConfig.password=secret", f"database={database}"]
+    with opened("influxdb", [server, *admin]) as center:
+        center.write([aggregate(window())])
+    user = ["influxConfig.user=ann", "influxConfig.password=ann", f"database={database}"]
+    with opened("influxdb", [server, *user], read_only=True) as reader:
+        wanted = rf"user: 'ann'.*\(403: .*or grant it READ on {database}$"
+        with pytest.raises(Retryable, match=wanted):
+            list(reader.traffic(0, LATER, ["probe"]))
+        query(f'GRANT READ ON "{database}" TO ann')
+        reader.check()
+        assert len(list(reader.traffic(0, LATER, ["probe"]))) == 1
+        assert list(reader.traffic(0, START, ["probe"])) == []
+    with opened("influxdb", [server, *user]) as center:
+        with pytest.raises(Retryable, match=rf"\(403: .*or grant it ALL on {database}$"):
+            center.write([aggregate(window())])
+    query("DROP USER ann")
 
 
 # -- the budget of series ----------------------------------------------------------------------

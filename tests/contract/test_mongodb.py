@@ -136,6 +136,15 @@ def test_wrong_password_and_then_the_right_one(
         assert rows(made) == expected(aggregate(window()))
 
 
+def test_who_only_reads_is_told_of_the_right_to_read(mongo_with_users: MongoServer) -> None:
+    user = [f"mongoConfig.user={USER}", "mongoConfig.password=wrong"]
+    place = settings(mongo_with_users.uri, *user)
+    for read_only, role in ((True, "read"), (False, "readWrite")):
+        with opened("mongodb", place, read_only=read_only) as made:
+            with pytest.raises(Retryable, match=rf"or grant it {role} on "):
+                made.check()
+
+
 def test_users_in_the_uri(mongo_with_users: MongoServer) -> None:
     server = f"127.0.0.1:{mongo_with_users.port}"
     with opened("mongodb", settings(f"mongodb://{USER}:hidden@{server}")) as made:

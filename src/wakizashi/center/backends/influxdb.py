@@ -85,7 +85,8 @@ class Config(PasswordSection):
 
 def create(config: "BackendConfig", *, read_only: bool) -> Backend:
     """Make the backend; see :func:`wakizashi.center.backend.open_backend`."""
-    return Influx(getattr(config, CONFIG_KEY), config.database, config.table, config.timeout)
+    section: Config = getattr(config, CONFIG_KEY)
+    return Influx(section, config.database, config.table, config.timeout, read_only=read_only)
 
 
 # -- the backend -----------------------------------------------------------------------------
@@ -101,6 +102,7 @@ class Influx(Backend):
         table: str,
         timeout_seconds: float,
         *,
+        read_only: bool = False,
         compress: bool | None = None,
     ) -> None:
         from influxdb import InfluxDBClient, exceptions
@@ -109,7 +111,7 @@ class Influx(Backend):
 
         url = urlsplit(config.host)
         self._config = config
-        self._place = Place(config.host, config.user, database)
+        self._place = Place(config.host, config.user, database, "READ" if read_only else "ALL")
         self._database = database
         self._table = table
         self._timeout = timeout_seconds

@@ -315,7 +315,8 @@ class Mongo(Backend):
             if not_let_in(error):
                 self.close()  # the next connection reads passwordFile again
             config = self._config
-            place = Place(config.hosts, config.who, self._name, self._timeout)
+            role = "read" if self._read_only else "readWrite"
+            place = Place(config.hosts, config.who, self._name, self._timeout, role)
             raise translate(error, place) from error
         except (BSONError, OverflowError, UnicodeEncodeError) as error:
             raise Permanent(f"{self.describe} can't store it: {short(error)}") from error

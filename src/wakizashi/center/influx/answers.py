@@ -48,6 +48,8 @@ class Place:
     host: str
     user: str
     database: str
+    right: str = "ALL"
+    """What the user needs there; READ for what only reads."""
 
     @property
     def key(self) -> str:
@@ -71,7 +73,7 @@ def failure(status: int, headers: Mapping[str, str], body: bytes, place: Place) 
     if status in (401, 403):
         return Retryable(
             f"backendConfig.influxConfig.user: {place.user!r}: {place.host} refuses it "
-            f"({status}: {text}); mend user and password, or grant it ALL on {place.database}"
+            f"({status}: {text}); mend user and password, or grant it {place.right} on {place.database}"
         )
     if status == 413:
         return TooLarge(f"{place.key}: the write is too large (413: {text})")

@@ -35,6 +35,8 @@ class Place:
     user: str
     database: str
     timeout_seconds: float
+    role: str = "readWrite"
+    """What the user needs there; read for what only reads."""
 
     @property
     def key(self) -> str:
@@ -83,7 +85,7 @@ def _answered(code: int, text: str, place: Place) -> Retryable:
     if code in _NOT_LET_IN:
         return Retryable(
             f"{_KEY}.user: {place.user!r}: {place.hosts} refuses it ({code}: {text}); "
-            f"mend user and password, or grant it readWrite on {place.database}"
+            f"mend user and password, or grant it {place.role} on {place.database}"
         )
     if code == _OUT_OF_DISK_SPACE:
         return Retryable(f"{place.key}: {text}; make room on its disk")
