@@ -43,7 +43,7 @@ from wakizashi.beside import beside
 from wakizashi.center.backend import SUMS, Backend, Remark, Row, Where, check_reading
 from wakizashi.center.missing import missing
 from wakizashi.center.selection import Selection
-from wakizashi.center.sqlite import diagnosis, reading
+from wakizashi.center.sqlite import diagnosis, opening, reading
 from wakizashi.center.sqlite.lock import Lock
 from wakizashi.center.sqlite.retention import Retention
 from wakizashi.center.sqlite.tables import LAYOUT, Tables
@@ -153,6 +153,8 @@ class Sqlite(Backend):
         if self._read_only:
             raise Permanent(f"{self.describe}: was opened for reading only")
         if self._writer is None:
+            if os.path.isdir(self._path):
+                raise self._fault("is a directory; name a file in it")
             self._file_lock.take()
             writer = sqlite3.connect(
                 self._path,
@@ -274,15 +276,14 @@ class Sqlite(Backend):
     @contextlib.contextmanager
     def _reading(self, *, alone: bool = False) -> Iterator[sqlite3.Connection]:
         """A connection that reads; ``alone`` with no other beside, so that it leaves no file behind."""
-        if not self._path.is_file():
-            raise missing(
-                f"backendConfig.sqliteConfig.path: {self._path}: there is no such file", "the one"
-            )
+        opening.look(self._path)
+        rest = None if alone else opening.at_rest(self._path)
+        apart = alone or rest is not None
         try:
             # Reads may be iterated on another thread than they began on.
             with contextlib.closing(
                 sqlite3.connect(
-                    f"file:{quote(str(self._path))}?mode=ro{'&immutable=1' if alone else ''}",
+                    f"file:{quote(str(self._path))}?mode=ro{'&immutable=1' if apart else ''}",
                     uri=True,
                     timeout=self._timeout,
                     isolation_level=None,
@@ -292,13 +293,21 @@ class Sqlite(Backend):
                 if fault := _layout_fault(reader):
                     raise WakizashiError(str(self._fault(fault)))
                 yield reader
+                self._still(rest)
         except sqlite3.Error as error:
+            self._still(rest)  # else it would be called damaged
             if "no such table" in str(error):
                 raise missing(
                     f"backendConfig.table: {self._path} has no table {self._tables.name}",
                     "file and table",
                 ) from error
+            if "unable to open" in str(error) or "readonly" in str(error):
+                raise opening.not_opened(self._path, str(error)) from error
             raise self._trouble(error) from error
+
+    def _still(self, rest: opening.Rest | None) -> None:
+        if rest is not None and opening.at_rest(self._path) != rest:
+            raise self._fault("was written while it was read; ask again")
 
     def traffic(
         self,

@@ -22,6 +22,9 @@ def look(path: Path, limit_bytes: int, locks: Path = _LOCKS) -> Iterator[Remark]
             fault=True,
         )
         return
+    if os.path.isdir(path):
+        yield Remark(f"{KEY}: {path} is a directory", "name a file in it", fault=True)
+        return
     for place in (folder, *([path] if path.exists() else [])):
         # In the directory SQLite keeps its log beside the file.
         if not os.access(place, os.R_OK | os.W_OK, effective_ids=True):
