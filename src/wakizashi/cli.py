@@ -258,25 +258,25 @@ def top(
 @click.option(
     "--names",
     "names",
-    type=click.Path(path_type=Path),
+    type=click.Path(),
     metavar="FILE",
     help="Names of addresses and networks, as in /etc/hosts.",
 )
 @click.option("--no-dns", is_flag=True, help="Do not ask the resolver for names of addresses.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a key.")
 def dashboard(
-    path: Path | None, listen: str, names: Path | None, no_dns: bool, overrides: tuple[str, ...]
+    path: Path | None, listen: str, names: str | None, no_dns: bool, overrides: tuple[str, ...]
 ) -> None:
     """Show what is stored on a page in the browser; reads only."""
 
     def work() -> None:
         from wakizashi.dashboard import run
+        from wakizashi.dashboard.names import named
 
         _refuse_listed_secrets(overrides)
+        file = named(names)
         run.run(
-            run.Options(
-                config=path, listen=listen, names=names, dns=not no_dns, overrides=overrides
-            )
+            run.Options(config=path, listen=listen, names=file, dns=not no_dns, overrides=overrides)
         )
 
     guard("wakizashi", work)

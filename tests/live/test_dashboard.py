@@ -217,6 +217,8 @@ def test_a_port_that_is_taken(config: Path) -> None:
         (("--listen", "127.0.0.1:70000"), 2, "--listen: '127.0.0.1:70000' is not HOST:PORT"),
         (("--listen", "192.0.2.77:0"), 1, "can't listen on 192.0.2.77:0: Cannot assign"),
         (("--listen", "a..b:0"), 1, "can't listen on a..b:0: there is no such name"),
+        (("--names", ""), 78, "--names: is empty; name a file of names, or leave it out"),
+        (("--names", "/dev"), 78, "--names: /dev: is a directory; name a file of names"),
         (("--names", "/nowhere/names"), 78, "--names: /nowhere/names: No such file or directory"),
         (("--set", "backendConfig.typ=x"), 78, "backendConfig.typ"),
     ],

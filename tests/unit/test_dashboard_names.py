@@ -2,13 +2,16 @@
 
 import logging
 import os
+import re
+import socket
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.center_servers import until
 from wakizashi.dashboard import names as module
-from wakizashi.dashboard.names import Labels, parse, read
+from wakizashi.dashboard.names import Labels, named, parse, read
 from wakizashi.errors import ConfigError
 from wakizashi.names import NAMED_SECONDS, NAMELESS_SECONDS, Names
 
@@ -95,6 +98,66 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(module, "MOST_BYTES", 5)
     with pytest.raises(ConfigError, match="is larger than 5 bytes"):
         read(path)
+
+
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")  # nobody writes: to open it would take for ever
+    (tmp_path / "link").symlink_to("pipe")
+    with closing(socket.socket(socket.AF_UNIX)) as made:
+        made.bind(str(tmp_path / "socket"))
+    for name in ("pipe", "link", "socket"):
+        said = f"--names: {tmp_path / name}: is no regular file; name a file of names"
+        with pytest.raises(ConfigError, match=re.escape(said)):
+            read(tmp_path / name)
+    with pytest.raises(ConfigError, match="--names: /dev/null: is no regular file"):
+        read(Path("/dev/null"))
+    with pytest.raises(ConfigError, match="--names: .*: is a directory; name a file of names"):
+        read(tmp_path)
+
+
+def test_a_link_to_a_file_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "names").write_text("10.0.0.1 a\n")
+    (tmp_path / "link").symlink_to("names")
+    assert read(tmp_path / "link").name("10.0.0.1") == "a"
+
+
+def test_a_pipe_that_comes_between_look_and_opening(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "names"
+    path.write_text("10.0.0.1 a\n")
+    real = os.open
+
+    def replaced(name: str, flags: int) -> int:
+        path.unlink()
+        os.mkfifo(path)
+        return real(name, flags)
+
+    monkeypatch.setattr(os, "open", replaced)
+    with pytest.raises(ConfigError, match="is no regular file"):
+        read(path)
+
+
+def test_a_pipe_instead_of_the_file_is_told_and_the_names_stay(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, clock = tmp_path / "names", Clock()
+    path.write_text("10.0.0.1 a\n")
+    labels = Labels(path, None, clock)
+    path.unlink()
+    os.mkfifo(path)
+    clock.now += 1
+    with caplog.at_level(logging.WARNING):
+        labels.refresh()
+    assert labels.label("10.0.0.1") == "a"
+    (message,) = caplog.messages
+    assert message.endswith("is no regular file; name a file of names; the names stay as they were")
+
+
+def test_an_empty_name_is_told_as_such() -> None:
+    with pytest.raises(ConfigError, match="--names: is empty; name a file of names, or leave it"):
+        named("")
+    assert (named(None), named("a")) == (None, Path("a"))
 
 
 def test_a_file_is_read_again_when_it_changes(

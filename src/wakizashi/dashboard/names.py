@@ -7,6 +7,8 @@ is read again when it changes; what then is wrong with it is logged, and the nam
 """
 
 import logging
+import os
+import stat
 import threading
 import time
 from collections.abc import Callable
@@ -120,10 +122,23 @@ def _name(words: list[str]) -> str:
     return words[1]
 
 
+def named(text: str | None) -> Path | None:
+    """What ``--names`` says.
+
+    Raises:
+        ConfigError: it is empty, as a variable of a shell may be; a path of that is a directory.
+    """
+    if text == "":
+        raise ConfigError("--names: is empty; name a file of names, or leave it out")
+    return None if text is None else Path(text)
+
+
 def read(path: Path) -> Table:
     """The table of a file. Raises as :func:`parse`; also where it can't be read."""
     try:
-        with path.open("rb") as file:
+        _check(path, path.stat())  # first: to open a device may do something
+        with open(path, "rb", opener=_without_waiting) as file:
+            _check(path, os.fstat(file.fileno()))
             content = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise ConfigError(
@@ -136,6 +151,17 @@ def read(path: Path) -> Table:
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise ConfigError(f"{path}:{line}: is not UTF-8; save the file as UTF-8") from None
+
+
+def _check(path: Path, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        kind = "a directory" if stat.S_ISDIR(found.st_mode) else "no regular file"
+        raise ConfigError(f"--names: {path}: is {kind}; name a file of names")
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """A pipe that has come instead of a file would be waited for, for ever."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 class Labels:
