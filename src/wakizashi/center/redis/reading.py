@@ -129,7 +129,7 @@ class Reader:
         selection: Selection,
         sums: Sequence[str],
     ) -> Iterator[Row]:
-        """Exact sums of each bucket and combination, sorted; buckets as they are complete."""
+        """Exact sums of each bucket and combination; buckets as they are complete."""
         name, step = self._keys.window, step_ms or until_ms + 1
         parts = [part for part, each in enumerate(SUMS) if each in sums]
         totals = _Totals(by, selection, parts)
@@ -240,9 +240,9 @@ class _Totals:
         return self._found.setdefault(key, [0] * len(self._parts))
 
     def rows(self, step_ms: int) -> Iterator[tuple[str | int, ...]]:
-        """The sums of the bucket, sorted: bucket if there are several, key and numbers."""
+        """The sums of the bucket: its start if there are several, key and numbers."""
         bucket = (self.bucket,) if step_ms else ()
-        for key, total in sorted(self._found.items()):
+        for key, total in self._found.items():
             yield *bucket, *key, *total
 
 
