@@ -42,6 +42,15 @@ def chips(page: "Page") -> list[str]:
     return found
 
 
+def parameters(page: "Page") -> dict[str, list[str]]:
+    """Of the page's address, each with its values."""
+    found: dict[str, list[str]] = page.evaluate(
+        "() => { const all = new URLSearchParams(location.search);"
+        " return Object.fromEntries([...all.keys()].map(name => [name, all.getAll(name)])); }"
+    )
+    return found
+
+
 def shows(page: "Page", shop: Shop, since: int, end: int, where: Clauses = ()) -> None:
     """The page comes to show all pairs of that span, and nothing else, everywhere."""
     rows = shop.store.traffic(since, end, "srcIP", "dstIP", where=where)

@@ -3,7 +3,7 @@
 // page are of one moment. A hidden tab asks nothing; a fault is retried, later each time.
 
 import { ask, Superseded } from "./api.js";
-import { forSpan, forTime, talkersOf } from "./state.js";
+import { forSpan, forTime, talkersOf, timeOf } from "./state.js";
 
 const QUICKEST_MS = 2000;
 const SLOWEST_MS = 30_000;
@@ -34,7 +34,7 @@ export function createLoop({ view, points, on }) {
       const begun = performance.now();
       const river = await ask("river", forTime(state, { by: state.by, top: 10, points: points() }));
       if (mine !== turn) return;
-      time = { since: river.since, until: river.until };
+      time = timeOf(river);
       step = river.step;
       on.river(river);
       // Not before: over a long time it would keep the server from the first picture.

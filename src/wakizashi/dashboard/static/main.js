@@ -15,7 +15,7 @@ import { createMatrix } from "./matrix.js";
 import { clearBanner, countdown, showEmpty, showError, showStale } from "./notices.js";
 import { createRiver } from "./river.js";
 import { createSankey } from "./sankey.js";
-import { BYS, FILTERS, forSpan, initial, LASTS, lengthOf, narrowed, parse, ROWS, search, TABLES, toggled } from "./state.js";
+import { BYS, FILTERS, forSpan, initial, LASTS, lengthOf, narrowed, parse, ROWS, search, TABLES, timeOf, toggled } from "./state.js";
 import { showAsTable } from "./tables.js";
 import { createTalkers } from "./talkers.js";
 import { followSystem, onTheme, toggleTheme } from "./theme.js";
@@ -125,7 +125,7 @@ function lookBack() {
 
 function showRiver(answer) {
   clock = { server: answer.now, local: Date.now() };
-  time = { since: answer.since, until: answer.until };
+  time = timeOf(answer);
   step = answer.step;
   const empty = answer.series.length === 0 && answer.total.bytes === 0;
   setState(empty ? "empty" : "ready");

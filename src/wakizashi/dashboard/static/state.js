@@ -11,6 +11,7 @@ export const SORTS = ["bytes", "packets", "src", "dst"];
 export const TABLES = ["river", "flows", "matrix"];
 export const ROWS = 25;
 const MOST_ROWS = 1000;
+const MOST_SPAN_MS = 3653 * 86_400_000; // ten years: no more may be asked for at once
 const UNITS = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 };
 
 /** The ms of `15m`, `1h30m`: what the server takes; null if it is none. */
@@ -99,10 +100,15 @@ export function forTime(state, more = {}) {
   return query;
 }
 
+/** The time of a river, {since, until}: it begins up to a bucket earlier than was asked, which may be too much. */
+export function timeOf({ since, until }) {
+  return { since: Math.max(since, until - MOST_SPAN_MS), until };
+}
+
 /** The API's parameters for the brushed span; without one, for `time`, what the river showed. */
 export function forSpan(state, time, more = {}) {
   const query = new URLSearchParams();
-  const [since, until] = state.from === null ? [time.since, time.until] : [state.from, state.to];
+  const { since, until } = state.from === null ? time : timeOf({ since: state.from, until: state.to });
   query.set("since", since);
   query.set("until", until);
   selection(state, query);
