@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser import MINUTE, SINCE, Looks, Shop, look, served, store
 from tests.fleet_data import HOSTS
@@ -105,6 +105,28 @@ def test_a_telephone_scrolls_down_and_never_sideways(shop: Shop, looks: Looks, m
     assert cut == []
 
 
+def test_the_narrowest_has_room_for_the_longest_numbers(shop: Shop, looks: Looks) -> None:
+    """Of 320 pixels; a coverage of nearly all is the longest text at the top."""
+    page = looks.open()
+
+    def nearly_all(route: Route) -> None:
+        answer = route.fetch().json()
+        answer["total"]["coverage"] = 0.999999
+        route.fulfill(json=answer)
+
+    page.route("**/api/v1/fleet?*", nearly_all)
+    page.set_viewport_size({"width": 320, "height": 640})
+    for more in ("", OPEN):
+        look(page, shop.url(more))
+        expect(page.locator("#kpi-coverage b")).to_have_text(">\u202f99.99\u202f%")
+        assert page.evaluate("document.documentElement.scrollWidth") == 320
+        outside = (
+            "all => all.filter(one => one.getBoundingClientRect().right"
+            " > one.closest('div').getBoundingClientRect().right).map(one => one.innerText)"
+        )
+        assert page.locator("#kpis b").evaluate_all(outside) == []
+
+
 def test_a_telephone_can_filter_and_give_up(shop: Shop, looks: Looks) -> None:
     page = looks.open(shop.url(), **NARROW)
     page.locator(f"tr[data-src='{HOSTS['db']}']").first.get_by_test_id("src").tap()
@@ -123,7 +145,7 @@ def test_a_telephone_has_the_name_and_the_state_in_one_line(shop: Shop, looks: L
     assert max(tops) - min(tops) < 20
 
 
-@pytest.mark.parametrize("width", [390, 641, 1024, 1181, 1440])
+@pytest.mark.parametrize("width", [320, 360, 390, 641, 1024, 1181, 1440])
 def test_no_head_of_the_talkers_is_cut_and_names_have_room(
     shop: Shop, looks: Looks, width: int
 ) -> None:
