@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, expect
 
-from tests.browser import MINUTE, SINCE, UNTIL, WINDOW, Looks, Shop, Store, look, served
+from tests.browser import MINUTE, SINCE, UNTIL, WINDOW, Looks, Shop, Store, look, served, store
 from tests.center_backends import SETTINGS
 from tests.fleet_data import HOSTS, VISITORS, Fleet
 from tests.page_reading import cells, number, talkers
+from wakizashi.model import Ledger, LedgerRecord, StoredWindow, Tally, TrafficRecord
 
 ADDRESSES = HOSTS | VISITORS
 
@@ -35,6 +36,31 @@ def test_the_numbers_at_the_top(shop: Shop, looks: Looks) -> None:
     assert number(page, "pairs") == len(rows) == 66
     assert number(page, "rate") == round(whole / ((UNTIL - SINCE) / 1000))
     expect(page.locator("#kpi-coverage")).to_contain_text("every byte accounted for")
+
+
+def test_a_rate_of_less_than_a_byte_is_not_nothing(tmp_path: Path, looks: Looks) -> None:
+    records = tuple(
+        TrafficRecord(SINCE, "a", "10.0.0.1", "10.0.0.1", f"10.0.0.{2 + number}", size, 1)
+        for number, size in enumerate((2_000, 240, 40, 7))
+    )
+    sums = Tally(len(records), sum(record.size for record in records))
+    ledger = Ledger(device=sums, counted=sums)
+    ledgers = (LedgerRecord(SINCE, "a", "eth0", 0, WINDOW, ledger),)
+    windows = [StoredWindow("a", SINCE, (), records, ledgers)]
+    with served(store(tmp_path, windows)) as address:
+        page = looks.open(f"{address}/?since={SINCE}&until={SINCE + 5_000_000}")
+        expect(page.locator("#talkers-table tbody .w-rate")).to_have_text(
+            ["0.4\u202fB/s", "0.05\u202fB/s", "<\u202f0.01\u202fB/s", "<\u202f0.01\u202fB/s"]
+        )
+        rate = page.locator("#kpi-rate")
+        expect(rate.locator("b")).to_have_text("0.5B/s")
+        assert float(rate.get_attribute("data-value") or "0") == 2_287 / 5_000
+        expect(page.locator("#kpi-bytes b")).to_have_text("2.29kB")
+        assert talkers(page)[3][2] == 7
+        look(page, f"{address}/?since={SINCE}&until={SINCE + 500_000}")
+        assert number(page, "rate") == 5
+        expect(rate.locator("b")).to_have_text("5B/s")
+        page.close()
 
 
 def test_the_talkers_are_the_command_s_rows_in_its_order(shop: Shop, looks: Looks) -> None:

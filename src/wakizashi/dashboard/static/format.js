@@ -27,8 +27,15 @@ export function bytes(value) {
   return number + NARROW + unit;
 }
 
+/** [text, unit] of a rate, which is seldom whole: what is not quite nothing is never printed as 0. */
+export function scaledRate(bytesPerSecond) {
+  const [number, unit] = scaled(bytesPerSecond);
+  if (bytesPerSecond <= 0 || bytesPerSecond >= 1) return [number, `${unit}/s`];
+  return [bytesPerSecond < 0.01 ? `<${NARROW}0.01` : String(Number(bytesPerSecond.toPrecision(1))), `${unit}/s`];
+}
+
 export function rate(bytesPerSecond) {
-  return `${bytes(bytesPerSecond)}/s`;
+  return scaledRate(bytesPerSecond).join(NARROW);
 }
 
 export function count(value) {

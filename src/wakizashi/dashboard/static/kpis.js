@@ -1,7 +1,7 @@
 // The five numbers at the top. The server's sums, formatted; the exact value is in data-value.
 
 import { at, put, say } from "./dom.js";
-import { count, countShort, length, percent, scaled } from "./format.js";
+import { count, countShort, length, percent, scaled, scaledRate } from "./format.js";
 
 function set(id, value, [number, unit = ""], note) {
   const node = at(id);
@@ -22,8 +22,7 @@ export function showSpanNumbers(span) {
   const time = span.until - span.since;
   const perSecond = (span.total.bytes * 1000) / Math.max(1, time);
   set("kpi-bytes", span.total.bytes, scaled(span.total.bytes), `${countShort(span.total.packets)} packets`);
-  const [number, unit] = scaled(perSecond);
-  set("kpi-rate", Math.round(perSecond), [number, `${unit}/s`], `over ${length(time)}`);
+  set("kpi-rate", perSecond < 1 ? perSecond : Math.round(perSecond), scaledRate(perSecond), `over ${length(time)}`);
   set("kpi-pairs", span.pairs, [count(span.pairs)], "source → destination");
 }
 
