@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser import SINCE, UNTIL, WINDOW, Looks, Shop
+from tests.center_servers import until
 from tests.fleet_data import HOSTS
 from tests.page_reading import brush, bucket, chips, parameters, shows, talkers
 
@@ -239,3 +240,13 @@ def test_the_talkers_sorted_otherwise(shop: Shop, looks: Looks) -> None:
     page.get_by_role("button", name="Source").click()
     first = page.locator("#talkers-table tbody tr").first.get_by_test_id("src").locator("b")
     expect(first).to_have_text("api-1")
+    # Rates and shares are in the order of bytes, of which that column alone tells.
+    for name, order, key in (
+        ("Mean rate", "descending", lambda row: -row[2]),
+        ("Share", "ascending", lambda row: row[2]),
+    ):
+        page.get_by_role("button", name=name, exact=True).click()
+        head = table.get_by_role("columnheader", name="Bytes")
+        expect(head).to_have_attribute("aria-sort", order)
+        expect(table.locator("[aria-sort]")).to_have_count(1)
+        until(lambda: talkers(page) == sorted(talkers(page), key=key), f"{name} {order}")

@@ -14,8 +14,9 @@ const COLUMNS = [
   { name: "probes", text: "Probes" },
   { name: "bytes", text: "Bytes", sort: "bytes", number: true },
   { name: "packets", text: "Packets", sort: "packets", number: true },
-  { name: "rate", text: "Mean rate", number: true },
-  { name: "share", text: "Share", number: true },
+  // Both are bytes, divided by what is the same for all: one order, which the column of bytes alone tells.
+  { name: "rate", text: "Mean rate", sort: "bytes", number: true },
+  { name: "share", text: "Share", sort: "bytes", number: true },
   { name: "spark", text: "Over time" },
 ];
 
@@ -39,8 +40,10 @@ export function createTalkers({ onFilter, onSort, onMore }) {
       const other = natural === "desc" ? "asc" : "desc";
       onSort(sort, state?.sort === sort && state.order === natural ? other : natural);
     };
-    return el("th", { scope: "col", class: kind, "data-column": sort },
-      el("button", { class: "sort", type: "button", "data-sort": sort, on: { click: run } }, el("span", { text }), el("i", { "aria-hidden": "true" })));
+    const own = name === sort;
+    return el("th", { scope: "col", class: kind, "data-column": own ? sort : null },
+      el("button", { class: "sort", type: "button", "data-sort": sort, title: own ? null : `Sort by ${sort}: the order is the same`, on: { click: run } },
+        el("span", { text }), own ? el("i", { "aria-hidden": "true" }) : null));
   }
 
   function who(side) {
