@@ -4,6 +4,7 @@ import csv
 import io
 import struct
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +39,30 @@ def test_the_numbers_at_the_top(shop: Shop, looks: Looks) -> None:
     expect(page.locator("#kpi-coverage")).to_contain_text("every byte accounted for")
 
 
+def few(records: Iterable[tuple[str, int]]) -> list[StoredWindow]:
+    """A window of one probe: to whom, and how many bytes."""
+    own = "10.0.0.1"
+    found = tuple(TrafficRecord(SINCE, "a", own, own, to, size, 1) for to, size in records)
+    sums = Tally(len(found), sum(record.size for record in found))
+    ledger = LedgerRecord(SINCE, "a", "eth0", 0, WINDOW, Ledger(device=sums, counted=sums))
+    return [StoredWindow("a", SINCE, (), found, (ledger,))]
+
+
+def test_no_more_talkers_are_asked_for_than_the_server_gives(tmp_path: Path, looks: Looks) -> None:
+    everybody = ((f"10.1.{number // 250}.{number % 250}", 2_000 - number) for number in range(1010))
+    with served(store(tmp_path, few(everybody))) as address:
+        page = looks.open(f"{address}/?since={SINCE}&until={SINCE + WINDOW}&rows=925")
+        page.get_by_role("button", name="Show more of 1,010").click()
+        expect(page.locator("#talkers-table tbody tr")).to_have_count(1000)
+        expect(page.locator("#talkers-table tfoot")).to_contain_text("other (10)")
+        expect(page.locator("#more")).to_be_hidden()
+        expect(page.locator("#banner")).to_be_hidden()
+        assert page.url.endswith("&rows=1000")
+        page.close()
+
+
 def test_a_rate_of_less_than_a_byte_is_not_nothing(tmp_path: Path, looks: Looks) -> None:
-    records = tuple(
-        TrafficRecord(SINCE, "a", "10.0.0.1", "10.0.0.1", f"10.0.0.{2 + number}", size, 1)
-        for number, size in enumerate((2_000, 240, 40, 7))
-    )
-    sums = Tally(len(records), sum(record.size for record in records))
-    ledger = Ledger(device=sums, counted=sums)
-    ledgers = (LedgerRecord(SINCE, "a", "eth0", 0, WINDOW, ledger),)
-    windows = [StoredWindow("a", SINCE, (), records, ledgers)]
+    windows = few((f"10.0.0.{size % 100}", size) for size in (2_001, 240, 42, 7))
     with served(store(tmp_path, windows)) as address:
         page = looks.open(f"{address}/?since={SINCE}&until={SINCE + 5_000_000}")
         expect(page.locator("#talkers-table tbody .w-rate")).to_have_text(
@@ -54,7 +70,7 @@ def test_a_rate_of_less_than_a_byte_is_not_nothing(tmp_path: Path, looks: Looks)
         )
         rate = page.locator("#kpi-rate")
         expect(rate.locator("b")).to_have_text("0.5B/s")
-        assert float(rate.get_attribute("data-value") or "0") == 2_287 / 5_000
+        assert float(rate.get_attribute("data-value") or "0") == 2_290 / 5_000
         expect(page.locator("#kpi-bytes b")).to_have_text("2.29kB")
         assert talkers(page)[3][2] == 7
         look(page, f"{address}/?since={SINCE}&until={SINCE + 500_000}")

@@ -1,9 +1,13 @@
 """The page of the dashboard as files: what no browser would tell, or only somebody else's."""
 
 import re
+from math import prod
 from pathlib import Path
 
 import pytest
+
+from wakizashi.dashboard import parameters
+from wakizashi.model import MAX_TIME_MS
 
 ROOT = Path(__file__).parents[2]
 STATIC = ROOT / "src/wakizashi/dashboard/static"
@@ -76,6 +80,31 @@ def test_modules_that_the_start_needs_are_asked_for_at_once() -> None:
         needed += sorted(set(imported) - set(needed))
     asked = re.findall(r"<link rel=\"modulepreload\" href=\"static/([\w.-]+)\">", PAGE)
     assert sorted(asked) == sorted(needed)
+
+
+def test_the_page_knows_what_the_server_takes() -> None:
+    """It tells of an address what the server would refuse, and asks for nothing that it refuses."""
+    state = (STATIC / "state.js").read_text()
+
+    def listed(name: str) -> tuple[str, ...]:
+        (found,) = re.findall(rf"^export const {name} = \[(.*)\];", state, re.M)
+        return tuple(re.findall(r"\"(\w+)\"", found))
+
+    def number(name: str, text: str = state) -> int:
+        (found,) = re.findall(rf"^(?:export )?const {name} = ([\d_* ]+);", text, re.M)
+        return prod(int(factor) for factor in found.split("*"))
+
+    assert listed("BYS") == tuple(parameters.BY)
+    assert listed("SORTS") == parameters.SORTS
+    assert listed("ORDERS") == parameters.ORDERS
+    assert set(listed("FILTERS")) == set(parameters.SELECTING) - {"last", "since", "until"}
+    assert number("MOST_SPAN_MS") == parameters.MOST_SPAN_MS
+    assert number("MOST_TEXT") == parameters.MOST_TEXT
+    assert number("MOST_TIME_MS", (STATIC / "address.js").read_text()) == MAX_TIME_MS
+    now = MAX_TIME_MS
+    assert parameters.talkers([("rows", str(number("MOST_ROWS")))], now).talkers.rows == 1000
+    with pytest.raises(parameters.ParameterError):
+        parameters.talkers([("rows", str(number("MOST_ROWS") + 1))], now)
 
 
 def test_both_themes_have_the_same_colours() -> None:

@@ -1,6 +1,6 @@
 // The header: time, what the river stacks, live or paused, and the words about the data.
 
-import { announce, at, el, put, say } from "./dom.js";
+import { announce, at, el, put, say, toast } from "./dom.js";
 import { ago, between, forInput } from "./format.js";
 import { BYS, LASTS } from "./state.js";
 import { theme } from "./theme.js";
@@ -58,6 +58,17 @@ export function createHeader({ onTime, onBy, onLive }) {
       put(at("live"), "title", live ? "Hold this view still (p)" : "Follow the present again (p)");
     },
   };
+}
+
+export async function share(state) {
+  // A live view is copied as live, a fixed one as fixed: the address says which.
+  try {
+    await navigator.clipboard.writeText(location.href);
+    toast(state.last === null ? "Link copied: this very time" : `Link copied: the last ${state.last}, live`);
+  } catch {
+    // Browsers give the clipboard to https and localhost only.
+    toast("The browser keeps its clipboard closed here; copy the address from its bar");
+  }
 }
 
 export function showThemeButton() {

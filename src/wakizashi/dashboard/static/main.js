@@ -2,20 +2,21 @@
 // A change that a reader would want to go back from is a step in the browser's history; sorting,
 // searching and the like only change the address.
 
+import { parse } from "./address.js";
 import { address, ask } from "./api.js";
 import { createChips } from "./chips.js";
-import { announce, at, say, toast } from "./dom.js";
+import { announce, at, say } from "./dom.js";
 import { createFleet } from "./fleet.js";
 import { between, bytes, zone } from "./format.js";
-import { createHeader, showStatus, showThemeButton } from "./header.js";
+import { createHeader, share, showStatus, showThemeButton } from "./header.js";
 import { onKeys } from "./keys.js";
 import { showFleetNumbers, showSpanNumbers } from "./kpis.js";
 import { createLoop } from "./loop.js";
 import { createMatrix } from "./matrix.js";
-import { clearBanner, countdown, showEmpty, showError, showStale } from "./notices.js";
+import { clearBanner, countdown, showEmpty, showError, showFaults, showStale } from "./notices.js";
 import { createRiver } from "./river.js";
 import { createSankey } from "./sankey.js";
-import { BYS, FILTERS, forSpan, initial, LASTS, lengthOf, narrowed, parse, ROWS, search, TABLES, timeOf, toggled } from "./state.js";
+import { BYS, FILTERS, forSpan, initial, LASTS, lengthOf, MOST_ROWS, narrowed, ROWS, search, TABLES, timeOf, toggled } from "./state.js";
 import { showAsTable } from "./tables.js";
 import { createTalkers } from "./talkers.js";
 import { followSystem, onTheme, toggleTheme } from "./theme.js";
@@ -24,7 +25,7 @@ const FIND_MS = 250; // a pause in typing
 const MOVING_MS = 2000; // between moves of one span
 const BUSY_MS = 350; // sooner than this a wait is not worth a line
 
-let view = parse(location.search);
+let view = initial();
 let time = null; // {since, until} that the river shows
 let step = 1; // ms, of the river's buckets
 let fleet = null;
@@ -39,7 +40,7 @@ const matrix = createMatrix({ onFilter: filter });
 const talkers = createTalkers({
   onFilter: filter,
   onSort: (sort, order) => change({ sort, order }, "talkers"),
-  onMore: () => change({ rows: view.rows + 4 * ROWS }, "talkers"),
+  onMore: () => change({ rows: Math.min(MOST_ROWS, view.rows + 4 * ROWS) }, "talkers"),
 });
 const fleetTable = createFleet({ onFilter: filter });
 const header = createHeader({
@@ -75,14 +76,24 @@ function change(patch, what) {
   if (what === "span") moved = performance.now();
   if ((what === "all" || what === "span") && !moving) history.pushState(null, "", url);
   else history.replaceState(null, "", url);
+  showFaults([], view);
   showFrame();
   if (what === "all") loop.now();
   else if (what === "span") loop.span();
   else if (what === "talkers") loop.talkers();
 }
 
+/** Takes the view of the address; what it says wrong is told, and put right. */
+function read() {
+  const { view: next, faults } = parse(location.search);
+  // A jump within the page comes here too, and is no other view.
+  if (faults.length || search(next) !== search(view)) showFaults(faults, next);
+  view = next;
+  if (faults.length) history.replaceState(null, "", search(view) + location.hash);
+}
+
 addEventListener("popstate", () => {
-  view = parse(location.search);
+  read();
   showAll();
 });
 
@@ -186,6 +197,7 @@ function showFault(error, retryAt) {
     onReset: () => {
       view = { ...initial() };
       history.pushState(null, "", search(view));
+      showFaults([], view);
       showAll();
     },
   });
@@ -253,24 +265,12 @@ for (const [name, part] of Object.entries({ river, flows: sankey, matrix })) {
 }
 
 let findTimer = 0;
-at("find").value = view.find;
 at("find").addEventListener("input", () => {
   clearTimeout(findTimer);
   findTimer = setTimeout(() => change({ find: at("find").value.trim() }, "talkers"), FIND_MS);
 });
 
-async function share() {
-  // A live view is copied as live, a fixed one as fixed: the address says which.
-  try {
-    await navigator.clipboard.writeText(location.href);
-    toast(view.last === null ? "Link copied: this very time" : `Link copied: the last ${view.last}, live`);
-  } catch {
-    // Browsers give the clipboard to https and localhost only.
-    toast("The browser keeps its clipboard closed here; copy the address from its bar");
-  }
-}
-
-at("share").addEventListener("click", share);
+at("share").addEventListener("click", () => share(view));
 at("theme").addEventListener("click", toggleTheme);
 onTheme(showThemeButton);
 followSystem();
@@ -280,13 +280,15 @@ onKeys({
   live: toggleLive,
   whole: () => change({ from: null, to: null }, "span"),
   find: () => at("find").focus(),
-  share,
+  share: () => share(view),
   theme: toggleTheme,
   help: () => at("help-dialog").showModal(),
 });
 
 // -- start ----------------------------------------------------------------------------------------
 
+read();
+at("find").value = view.find;
 showThemeButton();
 showTables();
 showFrame();

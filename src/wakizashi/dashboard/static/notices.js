@@ -1,7 +1,8 @@
-// What the page says when it has no traffic to show, or cannot get it: the cause, and what to do.
+// What the page says when it has no traffic to show, cannot get it, or was asked for what makes no sense:
+// the cause, and what to do.
 
 import { at, el } from "./dom.js";
-import { length, moment } from "./format.js";
+import { between, count, length, moment } from "./format.js";
 import { filtered } from "./state.js";
 
 let shownBanner = "";
@@ -42,6 +43,46 @@ export function showStale(fleet, last, now) {
 
 export function clearBanner() {
   banner("", [], "");
+}
+
+const MOST_FAULTS = 5;
+const MOST_TEXT = 60; // characters of a name or value that a stranger may have written
+
+function cut(text) {
+  const all = [...text];
+  return all.length > MOST_TEXT ? `${all.slice(0, MOST_TEXT - 1).join("")}…` : text;
+}
+
+/** What the address says wrong, and the view that is shown for it; none: takes it back. A banner of its own, below the errors. */
+export function showFaults(faults, view) {
+  const node = at("address-faults");
+  node.hidden = faults.length === 0;
+  if (node.hidden) {
+    node.replaceChildren();
+    return;
+  }
+  const words = faults.slice(0, MOST_FAULTS).flatMap(({ name, value, told }) =>
+    [el("code", { text: value === null ? cut(name) : `${cut(name)}=${cut(String(value))}` }), ` ${told}${told.endsWith("?") ? "" : "."} `]);
+  if (faults.length > MOST_FAULTS) words.push(`And ${count(faults.length - MOST_FAULTS)} more. `);
+  const close = () => {
+    showFaults([], view);
+    at("main").focus({ preventScroll: true }); // the button that had it is gone
+  };
+  node.replaceChildren(
+    el("p", {}, el("b", { text: "This address is not right: " }), ...words, `Shown is ${instead(faults, view)}.`),
+    el("button", { id: "address-dismiss", class: "button small", type: "button", text: "Dismiss", on: { click: close } }),
+  );
+}
+
+function instead(faults, view) {
+  const wrong = (...names) => faults.some(({ name }) => names.includes(name));
+  return [
+    wrong("last", "since", "until") && (view.last === null ? between(view.since, view.until) : `the last ${cut(view.last)}`),
+    wrong("from", "to") && (view.from === null ? "no part of it alone" : `of it ${between(view.from, view.to)}`),
+    wrong("by") && `stacked by ${view.by}`,
+    wrong("sort", "order") && `sorted by ${view.sort}, ${view.order === "desc" ? "descending" : "ascending"}`,
+    wrong("rows") && `up to ${count(view.rows)} rows`,
+  ].filter(Boolean).join(", ") || "what else it says";
 }
 
 /** Nothing in this time; `actions`: [[text, run]]. */

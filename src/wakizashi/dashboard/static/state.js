@@ -1,22 +1,23 @@
-// What the page shows, as one value, and its text in the URL. Pure.
+// What the page shows, as one value, and its text in the URL. Pure. The way back is address.js.
 // A view is: a time (`last`, or `since` and `until`), filters, what the river stacks, the brushed span,
 // and how the tables are sorted. All of it is in the URL, so that a copied address shows the same; the
-// theme is not, being the reader's and not the view's. Unknown or broken parameters are left out
-// rather than refused: an old link should still show what it can.
+// theme is not, being the reader's and not the view's.
 
 export const LASTS = ["1m", "15m", "1h", "6h", "24h", "7d", "30d"];
 export const BYS = ["pairs", "services", "probes"];
 export const FILTERS = ["probe", "service", "host", "src", "dst"];
 export const SORTS = ["bytes", "packets", "src", "dst"];
+export const ORDERS = ["desc", "asc"];
 export const TABLES = ["river", "flows", "matrix"];
 export const ROWS = 25;
-const MOST_ROWS = 1000;
-const MOST_SPAN_MS = 3653 * 86_400_000; // ten years: no more may be asked for at once
+export const MOST_ROWS = 1000;
+export const MOST_SPAN_MS = 3653 * 86_400_000; // ten years: no more may be asked for at once
+const MOST_TEXT = 300;
 const UNITS = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 };
 
 /** The ms of `15m`, `1h30m`: what the server takes; null if it is none. */
 export function lengthOf(last) {
-  if (!/^(\d{1,6}[smhdw])+$/.test(last ?? "")) return null;
+  if (last.length > MOST_TEXT || !/^(\d+[smhdw])+$/.test(last)) return null;
   return last.match(/\d+[smhdw]/g).reduce((sum, part) => sum + Number(part.slice(0, -1)) * UNITS[part.at(-1)], 0);
 }
 
@@ -35,33 +36,6 @@ export function initial() {
     rows: ROWS,
     tables: [],
   };
-}
-
-function whole(text) {
-  return /^\d{1,16}$/.test(text ?? "") ? Number(text) : null;
-}
-
-export function parse(search) {
-  const query = new URLSearchParams(search);
-  const state = initial();
-  const since = whole(query.get("since"));
-  const until = whole(query.get("until"));
-  if (since !== null && until !== null && since < until) Object.assign(state, { last: null, since, until });
-  else if (lengthOf(query.get("last"))) state.last = query.get("last");
-  const among = (name, allowed) => {
-    if (allowed.includes(query.get(name))) state[name] = query.get(name);
-  };
-  among("by", BYS);
-  among("sort", SORTS);
-  among("order", ["asc", "desc"]);
-  for (const name of FILTERS) state.filters[name] = [...new Set(query.getAll(name).filter(Boolean))];
-  const from = whole(query.get("from"));
-  const to = whole(query.get("to"));
-  if (from !== null && to !== null && from < to) Object.assign(state, { from, to });
-  state.find = query.get("find") ?? "";
-  state.rows = Math.min(MOST_ROWS, Math.max(ROWS, whole(query.get("rows")) ?? ROWS));
-  state.tables = TABLES.filter((name) => (query.get("tables") ?? "").split(",").includes(name));
-  return state;
 }
 
 function selection(state, query) {

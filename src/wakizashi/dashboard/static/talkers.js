@@ -4,6 +4,7 @@
 import { at, el, idly, keyed, put, say, svg } from "./dom.js";
 import { bytes, count, countShort, many, percent, rate } from "./format.js";
 import { css, pairKey, probeKey, serviceKey, variable } from "./palette.js";
+import { MOST_ROWS } from "./state.js";
 
 const SHOWN_PROBES = 2;
 const AT_ONCE = 100; // rows made in one go; more would keep the page from answering
@@ -139,7 +140,7 @@ export function createTalkers({ onFilter, onSort, onMore }) {
       say(at("talkers-note"), talkers.rows.length === 0
         ? (state.find ? `nothing matches “${state.find}”` : "no pairs")
         : `${count(talkers.rows.length)} of ${state.find ? `${matching} that match` : many(talkers.matching, "pair")}`);
-      at("more").hidden = rest.count === 0;
+      at("more").hidden = rest.count === 0 || state.rows >= MOST_ROWS;
       say(at("more"), `Show more of ${matching}`);
     },
   };
