@@ -8,6 +8,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.browser import MINUTE, SINCE, UNTIL, Looks, Shop, eyes, look
 from tests.fleet_data import HOSTS
 from tests.page_reading import brush, number, parameters, shows, talkers
+from wakizashi.dashboard.parameters import MOST_SPAN_MS
 
 ALL = "&rows=1000"
 DB = HOSTS["db"]
@@ -70,6 +71,10 @@ def test_ten_years_are_not_too_much(shop: Shop, looks: Looks) -> None:
         page.get_by_role("button", name="Pause").click()
     assert answer.value.status == 200
     expect(page.locator("#status")).to_contain_text("fixed: ")
+    # Nor a span with all of that bucket.
+    look(page, f"{shop.address}/?last=3653d&from={UNTIL - MOST_SPAN_MS - MINUTE}&to={UNTIL}")
+    assert number(page, "bytes") == shop.store.total()
+    expect(page.locator("#address-faults")).to_be_hidden()
 
 
 # -- an address with faults ------------------------------------------------------------------------
@@ -228,6 +233,7 @@ def test_faults_from_a_stranger_are_text_and_short(shop: Shop, looks: Looks) -> 
     expect(told).to_contain_text("by=<img src=x onerror=document.title='run'> is not known")
     expect(told).to_contain_text(f"sort=\u202e{'a' * 58}… is not known")
     expect(told).to_contain_text("And 17 more. Shown is ")
+    expect(told.locator("code")).to_have_count(5)
     assert max(map(len, told.locator("code").all_text_contents())) <= 121
     assert page.locator("img, main script").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth") == 320
