@@ -1,9 +1,10 @@
 """A backend in memory: the simplest that reads as :class:`Backend` says, to compare with."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from wakizashi.center.backend import SUMS, Backend, Row, Where, check_by
+from wakizashi.center.backend import SUMS, Backend, Buckets, Row, Values, Where, check_by
 from wakizashi.errors import WakizashiError
 from wakizashi.model import Ledger, LedgerRecord, LedgerSum, StoredWindow
 
@@ -12,7 +13,7 @@ class Memory(Backend):
     """Keeps windows by their identity; ``trouble`` is raised by what reads.
 
     Args:
-        sums_here: what :meth:`sums_here` says.
+        sums_here: whether :meth:`by_bucket` answers.
     """
 
     def __init__(self, windows: Sequence[StoredWindow] = (), *, sums_here: bool = False) -> None:
@@ -60,8 +61,24 @@ class Memory(Backend):
                 found[field] = int(found[field]) + row[field]
         yield from totals.values()
 
-    def sums_here(self) -> bool:
-        return self._sums_here
+    def by_bucket(
+        self,
+        since_ms: int,
+        until_ms: int,
+        by: Sequence[str],
+        step_ms: int,
+        *,
+        where: Where = (),
+        sums: Sequence[str] = SUMS,
+    ) -> Buckets | None:
+        if not self._sums_here:
+            return None
+        found: dict[int, dict[Values, list[int]]] = defaultdict(dict)
+        for row in self.traffic(since_ms, until_ms, by, step_ms=step_ms, where=where, sums=sums):
+            values = tuple(str(row[name]) for name in by)
+            numbers = [int(row[name]) for name in SUMS if name in sums]
+            found[int(row["timestamp"])][values] = numbers
+        return iter(found.items())
 
     def ledgers(self, since_ms: int, until_ms: int) -> Iterator[LedgerRecord]:
         self._ask()

@@ -31,6 +31,12 @@ SUMS = ("size", "packets")
 
 Row = dict[str, str | int]
 
+Values = tuple[str, ...]
+"""Of some of :data:`BY_KEYS`, in the order in which they were asked for."""
+
+Buckets = Iterator[tuple[int, Mapping[Values, Sequence[int]]]]
+"""Buckets of time: the start in ms, and sums by values."""
+
 Where = Sequence[Sequence[Mapping[str, str]]]
 """Which records: in every clause at least one mapping agrees with the record in all its keys,
 which are of :data:`BY_KEYS`. No clause: all records; a clause without a mapping: none.
@@ -144,12 +150,31 @@ class Backend(ABC):
             WakizashiError: there is no such database.
         """
 
-    def sums_here(self) -> bool:
-        """Whether sums are made here, of all records, and not by a server.
+    def by_bucket(
+        self,
+        since_ms: int,
+        until_ms: int,
+        by: Sequence[str],
+        step_ms: int,
+        *,
+        where: Where = (),
+        sums: Sequence[str] = SUMS,
+    ) -> Buckets | None:
+        """What :meth:`traffic` sums up, where it is summed up here, of all records; else None.
 
-        Then one question by bucket costs less than several. Raises as :meth:`traffic`.
+        Then one such reading costs less than several questions. Buckets come once each, and
+        numbers in the order of :data:`SUMS`. Begins to read, and raises, as :meth:`traffic`;
+        it may do so before the first bucket is asked for.
+
+        Args:
+            since_ms: milliseconds of Unix time; included.
+            until_ms: the same; not included.
+            by: what to sum up by; nothing: all together.
+            step_ms: length of the buckets, more than 0.
+            where: only these records.
+            sums: what is summed up.
         """
-        return False
+        return None
 
     @abstractmethod
     def ledgers(self, since_ms: int, until_ms: int) -> Iterator[LedgerRecord]:

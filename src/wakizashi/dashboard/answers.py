@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from wakizashi import __version__
-from wakizashi.center.backend import BY_KEYS, SUMS, Backend, Row, Where
+from wakizashi.center.backend import BY_KEYS, SUMS, Backend, Where
 from wakizashi.dashboard import fleet, parameters, span, steps
 from wakizashi.dashboard.gathering import Gathered, Question, Reader, gathered
 from wakizashi.dashboard.names import Labels
@@ -80,14 +80,14 @@ class Answers:
         fields = parameters.BY[asked.by]
         called: dict[str, str] = {}  # a name that comes meanwhile must not divide a service
 
-        def service(row: Row) -> Key:
-            address = str(row["probeIP"])
+        def service(values: Key) -> Key:
+            (address,) = values
             if address not in called:
                 called[address] = self._labels.label(address)
             return (called[address],)
 
-        key = service if asked.by == "services" else key_of(fields)
-        question = Question(fields, key, fields, key, step, SUMS[:1])
+        key = service if asked.by == "services" else None
+        question = Question(fields, fields, step, SUMS[:1], key)
         found = gathered(self._reader(chosen), question, whole=True)
         top = largest(found.totals)[: asked.top]
         if asked.by == "services":
@@ -191,7 +191,7 @@ class Answers:
         since, until = chosen.since_ms, chosen.until_ms
         longest = fleet.longest_window_ms(self._ledgers(since, until))
         step = steps.step(since, until, SPARK_POINTS, longest)
-        question = Question(BY_KEYS, key_of(BY_KEYS), PAIR, key_of(PAIR), step)
+        question = Question(BY_KEYS, PAIR, step)
         return gathered(self._reader(chosen), question)
 
     def _talkers(self, asked: parameters.Span, found: Gathered) -> Document:

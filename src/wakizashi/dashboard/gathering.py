@@ -5,13 +5,15 @@ by bucket for the few keys that are shown. Where all records are read to be summ
 reading answers all of them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
+from typing import Self
 
 from wakizashi.beside import beside
-from wakizashi.center.backend import SUMS, Backend, Row, Where
+from wakizashi.center.backend import SUMS, Backend, Buckets, Row, Where
 from wakizashi.dashboard import steps
-from wakizashi.dashboard.river import Course, Courses, Key, KeyOf, Tallies, count, tallied
+from wakizashi.dashboard.river import Course, Courses, Key, KeyOf, Tallies, count, key_of, tallied
 
 LONG_MS = 86_400_000
 """A span that is longer is read in two halves."""
@@ -38,9 +40,12 @@ class Reader:
         self._backend, self._where = backend, where
         self.since_ms, self.until_ms = since_ms, until_ms
 
-    def sums_here(self) -> bool:
-        """Whether one large question is answered sooner than several."""
-        return self._where is not None and self._backend.sums_here()
+    def buckets(self, by: Sequence[str], step: int, sums: Sequence[str]) -> Buckets | None:
+        """One reading, where it costs less than several questions."""
+        if self._where is None:
+            return None
+        since, until = self.since_ms, self.until_ms
+        return self._backend.by_bucket(since, until, by, step, where=self._where, sums=sums)
 
     def rows(
         self,
@@ -79,16 +84,20 @@ class Question:
 
     by: tuple[str, ...]
     """The fields that are totalled by."""
-    key: KeyOf
-    """Which total a row with these fields counts towards."""
     course_by: tuple[str, ...]
-    """Those of the fields that courses are made by."""
-    course_key: KeyOf
-    """Which course a row with those, or with all, counts towards."""
+    """Those of the fields that courses are made by: all, or at least two."""
     step: int
     """Length of the buckets in ms."""
     sums: Sequence[str] = SUMS
     """Of the totals, ``size`` first; courses have nothing else."""
+    key: Callable[[Key], Key] | None = None
+    """From the values of the fields to what they are counted by; None: they themselves. Only where
+    courses are made by all fields."""
+
+    def key_of(self, fields: Sequence[str]) -> KeyOf:
+        """From a row to what it is counted by."""
+        values, key = key_of(fields), self.key
+        return values if key is None else lambda row: key(values(row))
 
 
 class Gathered:
@@ -102,12 +111,12 @@ class Gathered:
     totals: Tallies
     whole: Course
 
-    def __init__(self, reader: Reader, question: Question, *, whole: bool) -> None:
+    def __init__(self, reader: Reader, question: Question) -> None:
         self._reader, self._question = reader, question
         self.times = steps.times(reader.since_ms, reader.until_ms, question.step)
-        self._gather(whole=whole)
 
-    def _gather(self, *, whole: bool) -> None:
+    def ask(self, *, whole: bool) -> Self:
+        """Ask for the totals, and beside for ``whole``."""
         reader, question = self._reader, self._question
 
         def together() -> Course:
@@ -116,8 +125,9 @@ class Gathered:
 
         found = beside(together) if whole else list[int]
         rows = reader.rows(question.by, sums=question.sums)
-        self.totals = tallied(rows, question.key, question.sums)
+        self.totals = tallied(rows, question.key_of(question.by), question.sums)
         self.whole = found()
+        return self
 
     def courses(self, shown: Sequence[Key], choices: Sequence[Mapping[str, str]]) -> Courses:
         """Those of some keys, whose records agree with one of the choices."""
@@ -128,30 +138,33 @@ class Gathered:
             rows = self._reader.rows(
                 question.course_by, question.step, sums=_SIZE, among=choices if named else None
             )
-            courses.fill(rows, question.course_key)
+            courses.fill(rows, question.key_of(question.course_by))
         return courses.only(shown)
 
 
 class GatheredAtOnce(Gathered):
     """The same by one reading."""
 
-    def _gather(self, *, whole: bool) -> None:
+    def fold(self, buckets: Buckets) -> Self:
+        """Take all of it from the buckets."""
         question, courses = self._question, Courses(self.times)
-        totals: Tallies = {}
-        everything = [0] * len(self.times)
-        kept, same = True, question.course_key is question.key
-        for row in self._reader.rows(question.by, question.step, sums=question.sums):
-            key = question.key(row)
-            count(totals, key, row, question.sums)
-            bucket, size = courses.place(row), int(row["size"])
-            everything[bucket] += size
-            if kept:
-                courses.get(key if same else question.course_key(row))[bucket] += size
-                if len(courses.found) * len(self.times) > MOST_KEPT:
-                    kept = False
-                    courses.found.clear()
-        self.totals, self.whole = totals, everything if whole else []
+        pick = None if question.course_by == question.by else _picked(question)
+        kept, most = True, MOST_KEPT // len(self.times)
+        self.totals, self.whole = {}, [0] * len(self.times)
+        for start, found in buckets:
+            bucket = courses.place(start)
+            # For each pair in each bucket, so for hundreds of thousands.
+            for values, numbers in found.items():
+                key = values if question.key is None else question.key(values)
+                count(self.totals, key, numbers)
+                self.whole[bucket] += numbers[0]
+                if kept:
+                    courses.get(key if pick is None else pick(values))[bucket] += numbers[0]
+                    if len(courses.found) > most:
+                        kept = False
+                        courses.found.clear()
         self._courses = courses if kept else None
+        return self
 
     def courses(self, shown: Sequence[Key], choices: Sequence[Mapping[str, str]]) -> Courses:
         """Those that have been kept; else they are asked for."""
@@ -160,10 +173,17 @@ class GatheredAtOnce(Gathered):
         return self._courses.only(shown)
 
 
+def _picked(question: Question) -> Callable[[Key], Key]:
+    return itemgetter(*map(question.by.index, question.course_by))
+
+
 def gathered(reader: Reader, question: Question, *, whole: bool = False) -> Gathered:
     """Ask; for ``whole`` too, where it is wanted.
 
     Raises:
         WakizashiError: as :meth:`wakizashi.center.backend.Backend.traffic`.
     """
-    return (GatheredAtOnce if reader.sums_here() else Gathered)(reader, question, whole=whole)
+    buckets = reader.buckets(question.by, question.step, question.sums)
+    if buckets is None:
+        return Gathered(reader, question).ask(whole=whole)
+    return GatheredAtOnce(reader, question).fold(buckets)

@@ -26,17 +26,18 @@ def tallied(rows: Iterable[Row], key: KeyOf, sums: Sequence[str] = SUMS) -> Tall
     """Sums of rows that have the same key."""
     found: Tallies = {}
     for row in rows:
-        count(found, key(row), row, sums)
+        count(found, key(row), [int(row[name]) for name in sums])
     return found
 
 
-def count(tallies: Tallies, key: Key, row: Row, sums: Sequence[str]) -> None:
-    """Add a row."""
+def count(tallies: Tallies, key: Key, numbers: Sequence[int]) -> None:
+    """Add to the tally of a key."""
     tally = tallies.get(key)
     if tally is None:
-        tally = tallies[key] = [0] * len(sums)
-    for place, name in enumerate(sums):
-        tally[place] += int(row[name])
+        tallies[key] = [*numbers]
+    else:
+        for place, number in enumerate(numbers):
+            tally[place] += number
 
 
 def largest(tallies: Tallies) -> list[Key]:
@@ -51,19 +52,19 @@ class Courses:
     times: Sequence[int]
     """The starts of the buckets."""
     found: dict[Key, Course] = field(default_factory=dict)
-    _places: dict[int | str, int] = field(init=False)
+    _places: dict[int, int] = field(init=False)
 
     def __post_init__(self) -> None:
         self._places = {time: place for place, time in enumerate(self.times)}
 
-    def place(self, row: Row) -> int:
-        """The number of a row's bucket."""
-        return self._places[row["timestamp"]]
+    def place(self, start_ms: int) -> int:
+        """The number of the bucket that begins there."""
+        return self._places[start_ms]
 
     def fill(self, rows: Iterable[Row], key: KeyOf) -> "Courses":
         """Add the rows."""
         for row in rows:
-            self.get(key(row))[self.place(row)] += int(row["size"])
+            self.get(key(row))[self.place(int(row["timestamp"]))] += int(row["size"])
         return self
 
     def get(self, key: Key) -> Course:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from wakizashi.center.backend import SUMS, Backend, Remark, Row, Where, check_reading
+from wakizashi.center.backend import SUMS, Backend, Buckets, Remark, Row, Where, check_reading
 from wakizashi.center.missing import missing
 from wakizashi.center.mongo import reading
 from wakizashi.center.mongo.config import FOR_EVER_SECONDS, Config
@@ -356,10 +356,25 @@ class Mongo(Backend):
             able = self._sums_up(collection)
             yield from reading.sums(collection, wanted, names, step_ms, sums, by_server=able)
 
-    def sums_here(self) -> bool:
+    def by_bucket(
+        self,
+        since_ms: int,
+        until_ms: int,
+        by: Sequence[str],
+        step_ms: int,
+        *,
+        where: Where = (),
+        sums: Sequence[str] = SUMS,
+    ) -> Buckets | None:
         """With FerretDB 1."""
+        check_reading(by, step_ms, where, sums)
+        wanted = reading.query(since_ms, until_ms, Selection.of(where))
+        names = tuple(dict.fromkeys(by))
         with self._translated():
-            return not self._sums_up(self._stored(self._tables[0]))
+            collection = self._stored(self._tables[0])
+            if self._sums_up(collection):
+                return None
+            return iter(reading.buckets(collection, wanted, names, step_ms, sums).items())
 
     def ledgers(self, since_ms: int, until_ms: int) -> Iterator[LedgerRecord]:
         """See :meth:`wakizashi.center.backend.Backend.ledgers`."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from wakizashi.center.backend import SUMS, Backend, Remark, Row, Where, check_reading
+from wakizashi.center.backend import SUMS, Backend, Buckets, Remark, Row, Where, check_reading
 from wakizashi.center.redis.hashes import (
     Command,
     Keys,
@@ -240,9 +240,20 @@ class Redis(Backend):
         else:
             yield from self._reader.traffic(since_ms, until_ms, selection)
 
-    def sums_here(self) -> bool:
+    def by_bucket(
+        self,
+        since_ms: int,
+        until_ms: int,
+        by: Sequence[str],
+        step_ms: int,
+        *,
+        where: Where = (),
+        sums: Sequence[str] = SUMS,
+    ) -> Buckets:
         """Always: Redis counts with floats."""
-        return True
+        check_reading(by, step_ms, where, sums)
+        names = tuple(dict.fromkeys(by))
+        return self._reader.buckets(since_ms, until_ms, names, step_ms, Selection.of(where), sums)
 
     def ledgers(self, since_ms: int, until_ms: int) -> Iterator[LedgerRecord]:
         """See :meth:`wakizashi.center.backend.Backend.ledgers`."""

@@ -8,7 +8,7 @@ buckets. So sums are looked at, and made here where they are not true.
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from wakizashi.center.backend import SUMS, Row
+from wakizashi.center.backend import SUMS, Row, Values
 from wakizashi.center.folding import Fold
 from wakizashi.center.mongo.documents import Document, date, ledger_record, time_ms
 from wakizashi.center.selection import Choice, Selection
@@ -90,23 +90,32 @@ def _server_sums(
     return rows
 
 
+def buckets(
+    collection: Collection, wanted: Document, by: Sequence[str], step_ms: int, summed: Sequence[str]
+) -> dict[int, dict[Values, list[int]]]:
+    """Exact sums, made here: by bucket (all in bucket 0 without a step), then by values."""
+    summed = [name for name in SUMS if name in summed]
+    fields = (*by, *summed, *(("timestamp",) if step_ms else ()))
+    found: dict[int, dict[Values, list[int]]] = {}
+    for document in collection.find(wanted, _only(fields)):
+        time = time_ms(document["timestamp"]) if step_ms else 0
+        totals = found.setdefault(time - time % step_ms if step_ms else 0, {})
+        total = totals.setdefault(tuple([document[name] for name in by]), [0] * len(summed))
+        for place, name in enumerate(summed):
+            total[place] += document[name]
+    return found
+
+
 def _own_sums(
     collection: Collection, wanted: Document, by: Sequence[str], step_ms: int, summed: Sequence[str]
 ) -> list[Row]:
-    totals: dict[tuple[Any, ...], list[int]] = {}
-    fields = (*by, *summed, *(("timestamp",) if step_ms else ()))
-    for document in collection.find(wanted, _only(fields)):
-        key = [document[name] for name in by]
-        if step_ms:
-            time = time_ms(document["timestamp"])
-            key.append(time - time % step_ms)
-        total = totals.setdefault(tuple(key), [0] * len(summed))
-        for place, name in enumerate(summed):
-            total[place] += document[name]
-    names = (*by, "timestamp") if step_ms else by
-    return [
-        dict(zip((*names, *summed), (*key, *total), strict=True)) for key, total in totals.items()
-    ]
+    names = (*by, *(name for name in SUMS if name in summed))
+    rows: list[Row] = []
+    for bucket, totals in buckets(collection, wanted, by, step_ms, summed).items():
+        start: Row = {"timestamp": bucket} if step_ms else {}
+        for values, total in totals.items():
+            rows.append({**start, **dict(zip(names, (*values, *total), strict=True))})
+    return rows
 
 
 # -- ledgers ---------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ in every window, so what a field means is found once in a while, not once a reco
 
 from collections.abc import Callable, Iterator, Sequence
 
-from wakizashi.center.backend import SUMS, Row
+from wakizashi.center.backend import SUMS, Buckets, Row, Values
 from wakizashi.center.folding import Fold
 from wakizashi.center.missing import missing
 from wakizashi.center.redis.hashes import (
@@ -33,7 +33,6 @@ _FIELDS = {"probe": 0, "probeIP": 1, "srcIP": 2, "dstIP": 3}
 
 _Hash = list[bytes]
 """Fields and values by turns."""
-_Key = tuple[str, ...]
 _Total = list[int]
 """Of what is summed up."""
 _UNWANTED: _Total = []
@@ -130,19 +129,38 @@ class Reader:
         sums: Sequence[str],
     ) -> Iterator[Row]:
         """Exact sums of each bucket and combination; buckets as they are complete."""
-        name, step = self._keys.window, step_ms or until_ms + 1
-        parts = [part for part, each in enumerate(SUMS) if each in sums]
-        totals = _Totals(by, selection, parts)
-        names = (*["timestamp"] * bool(step_ms), *by, *(SUMS[part] for part in parts))
+        names = (*by, *(name for name in SUMS if name in sums))
+        # One bucket, where none are asked for.
+        step = step_ms or until_ms + 1
+        for bucket, found in self.buckets(since_ms, until_ms, by, step, selection, sums):
+            start: Row = {"timestamp": bucket} if step_ms else {}
+            for values, total in found.items():
+                yield {**start, **dict(zip(names, (*values, *total), strict=True))}
+
+    def buckets(
+        self,
+        since_ms: int,
+        until_ms: int,
+        by: Sequence[str],
+        step_ms: int,
+        selection: Selection,
+        sums: Sequence[str],
+    ) -> Buckets:
+        """Exact sums by bucket, then by values; numbers in the order of ``SUMS``."""
+        name = self._keys.window
+        totals = _Totals(by, selection, [part for part, each in enumerate(SUMS) if each in sums])
+        bucket = None
         for probe, start, flat in self._windows(since_ms, until_ms, name, selection):
-            if start - start % step != totals.bucket:
-                yield from (dict(zip(names, row, strict=True)) for row in totals.rows(step_ms))
-                totals.begin(start - start % step)
+            if start - start % step_ms != bucket:
+                if bucket is not None:
+                    yield bucket, totals.taken()
+                bucket = start - start % step_ms
             try:
                 totals.add(probe, flat)
             except ValueError as error:
                 raise self._foreign(name(probe, start)) from error
-        yield from (dict(zip(names, row, strict=True)) for row in totals.rows(step_ms))
+        if bucket is not None:
+            yield bucket, totals.taken()
 
     def ledgers(self, since_ms: int, until_ms: int) -> Iterator[LedgerRecord]:
         """All ledgers, oldest first."""
@@ -181,7 +199,7 @@ class Reader:
 
 
 class _Totals:
-    """Sums of one bucket after the other. What is done for each record is done by the million.
+    """Sums, taken bucket by bucket. What is done for each record is done by the million.
 
     Args:
         by: what is summed up by.
@@ -192,16 +210,16 @@ class _Totals:
     def __init__(self, by: Sequence[str], selection: Selection, parts: Sequence[int]) -> None:
         self._selection, self._parts = selection, parts
         self._numbers = [_FIELDS[key] for key in by]
-        self._keys: dict[str, dict[bytes, _Key | None]] = {}
+        self._keys: dict[str, dict[bytes, Values | None]] = {}
         """By probe and field; None where it is not selected."""
-        self._found: dict[_Key, _Total] = {}
+        self._found: dict[Values, _Total] = {}
         self._places: dict[str, dict[bytes, _Total]] = {}
         """The totals that a probe's fields count towards."""
-        self.bucket = 0
 
-    def begin(self, bucket: int) -> None:
-        """Another bucket, with nothing in it."""
-        self.bucket, self._found, self._places = bucket, {}, {}
+    def taken(self) -> dict[Values, _Total]:
+        """The sums; others begin."""
+        found, self._found, self._places = self._found, {}, {}
+        return found
 
     def add(self, probe: str, flat: _Hash) -> None:
         """Add a window.
@@ -209,7 +227,7 @@ class _Totals:
         Raises:
             ValueError: there is something in it that is none of ours.
         """
-        both, part = len(self._parts) > 1, self._parts[0]
+        both, part = len(self._parts) > 1, 2 * self._parts[0]
         places = self._places.setdefault(probe, {})
         if len(places) > KNOWN_FIELDS:
             places.clear()
@@ -224,7 +242,7 @@ class _Totals:
                 total[0] += int(size)
                 total[1] += int(packets)
             else:
-                total[0] += int(value.partition(b" ")[2 * part])
+                total[0] += int(value.partition(b" ")[part])
 
     def _total(self, probe: str, field: bytes) -> _Total:
         keys = self._keys.setdefault(probe, {})
@@ -238,12 +256,6 @@ class _Totals:
         if key is None:
             return _UNWANTED
         return self._found.setdefault(key, [0] * len(self._parts))
-
-    def rows(self, step_ms: int) -> Iterator[tuple[str | int, ...]]:
-        """The sums of the bucket: its start if there are several, key and numbers."""
-        bucket = (self.bucket,) if step_ms else ()
-        for key, total in self._found.items():
-            yield *bucket, *key, *total
 
 
 def _pairs(flat: _Hash) -> Iterator[tuple[bytes, bytes]]:
