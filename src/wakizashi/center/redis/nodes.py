@@ -8,6 +8,7 @@ itself, for that is the store's business, and its exceptions end here.
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from wakizashi.center.redis.hashes import Command
@@ -190,7 +191,8 @@ class Nodes:
             batch = [requests[number][1] for number in numbers]
             if atomic:
                 batch = [[("MULTI",), *commands, ("EXEC",)] for commands in batch]
-            answers = iter(self.call(address, _pipeline(batch)))
+            flat = [command for commands in batch for command in commands]
+            answers = iter(self.call(address, partial(self._ask, flat)))
             for number, commands in zip(numbers, batch, strict=True):
                 replies[number] = [next(answers) for _ in commands]
                 error = _first_error(replies[number], within=atomic)
@@ -214,6 +216,30 @@ class Nodes:
         except (self._redis.RedisError, OSError) as error:
             self._owners = []  # a cluster may have another primary now
             raise self._trouble(error, address) from error
+
+    def _ask(self, commands: Sequence[Command], client: Any) -> list[Any]:
+        """Sends commands in one go; the replies, failed ones as exceptions.
+
+        A pipeline of the package does the same and more for each command: to read 20,000
+        windows takes a fifth longer with it.
+        """
+        pool, refused = client.connection_pool, self._redis.ResponseError
+
+        def reply() -> Any:
+            try:
+                return connection.read_response()
+            except refused as error:
+                return error
+
+        connection = pool.get_connection()
+        try:
+            connection.send_packed_command(connection.pack_commands(commands))
+            return [reply() for _ in commands]
+        except BaseException:
+            connection.disconnect()  # what is still to come would be taken for the next replies
+            raise
+        finally:
+            pool.release(connection)
 
     # -- troubles ----------------------------------------------------------------------------
 
@@ -242,19 +268,6 @@ class Nodes:
         if isinstance(error, self._redis.ConnectionError | OSError):
             return Retryable(f"{at}: can't connect: {text}; start Redis there, or mend the address")
         return Retryable(f"{at}: answers {text}; is this a Redis of version 4.0 or later?")
-
-
-def _pipeline(batch: Sequence[Sequence[Command]]) -> Callable[[Any], Any]:
-    """Sends commands in one go; the replies, failed ones as exceptions."""
-
-    def ask(client: Any) -> Any:
-        with client.pipeline(transaction=False) as pipeline:
-            for commands in batch:
-                for command in commands:
-                    pipeline.execute_command(*command)
-            return pipeline.execute(raise_on_error=False)
-
-    return ask
 
 
 def _text(error: Exception) -> str:

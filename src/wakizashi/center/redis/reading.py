@@ -259,4 +259,5 @@ class _Totals:
 
 
 def _pairs(flat: _Hash) -> Iterator[tuple[bytes, bytes]]:
-    return zip(flat[::2], flat[1::2], strict=True)
+    by_turns = iter(flat)
+    return zip(by_turns, by_turns, strict=True)
