@@ -1,4 +1,4 @@
-"""How quick the dashboard's page is over a month: ``python -m bench.page [sqlite|influxdb …]``.
+"""How quick the dashboard's page is over a month: ``python -m bench.page [BACKEND …]``.
 
 1,000,000 records of 1,000 pairs of addresses, as ``bench.reading`` writes them, which
 end now. What is told: how long each answer takes that the page asks for; the time to
@@ -132,4 +132,4 @@ def _page(browser: Browser, address: str, backend: Backend) -> Iterator[tuple[st
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or ("sqlite", "influxdb"))
+    main(sys.argv[1:] or ("sqlite", "influxdb", "redis"))
