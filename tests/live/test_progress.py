@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_plus
 
 import pytest
 from scapy.layers.inet import IP, UDP
@@ -219,7 +220,11 @@ class Answer(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server.asked.set()
         self.server.go.wait(60)
-        body = b'{"results":[{"statement_id":0}]}\n'
+        # It has the measurement, and nothing of that time in it.
+        asked = self.path + self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
+        there = "SHOW MEASUREMENTS" in unquote_plus(asked)
+        series = b',"series":[{"name":"measurements","columns":["name"],"values":[["traffic"]]}]'
+        body = b'{"results":[{"statement_id":0%b}]}\n' % (series if there else b"")
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("X-Influxdb-Version", "1.8.10")
