@@ -150,7 +150,8 @@ def ledger_sums(select: Select, table: str, since_ms: int, until_ms: int) -> Ite
 
     Only a statement with a single selector tells the time of what it selects, so there
     are several; and even one looks at its fields one after the other. So ledgers are
-    counted before and after: of a device of which some came meanwhile all is asked again.
+    counted before and after: of a device of which some came meanwhile all is asked again,
+    but only up to the last that was seen, so that those still to come change nothing.
     """
     fold = Fold()
     where = condition(since_ms, until_ms)
@@ -170,6 +171,7 @@ def ledger_sums(select: Select, table: str, since_ms: int, until_ms: int) -> Ite
         if not moved:
             break
         named = ({"probe": probe, "device": device} for probe, device in moved)
+        until_ms = max((last[key]["time"] + 1 for key in moved if key in last), default=until_ms)
         where = f"{condition(since_ms, until_ms)} AND {_any(list(map(_all, named)))}"
     return fold.sums()
 
