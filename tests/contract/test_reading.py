@@ -255,6 +255,33 @@ def test_where(backend: Backend, windows: list[StoredWindow], name: str) -> None
     assert [row["timestamp"] for row in found] == sorted(row["timestamp"] for row in some)
 
 
+@pytest.mark.parametrize("name", SELECTIONS)
+@pytest.mark.parametrize("sums", [("size",), ("packets", "size")])
+def test_buckets_that_are_summed_up_here(
+    backend: Backend, windows: list[StoredWindow], name: str, sums: tuple[str, ...]
+) -> None:
+    """The same as rows; only Redis and FerretDB have none summed up by a server."""
+    where = SELECTIONS[name]
+    kind = type(backend).__name__
+    for by, step_ms in (((), 60_000), (("srcIP", "dstIP"), 120_000), (BY_KEYS, 45_000)):
+        buckets = backend.by_bucket(0, END, by, step_ms, where=where, sums=sums)
+        if buckets is None:
+            assert kind != "Redis"
+            continue
+        assert kind in ("Redis", "Mongo")
+        found = list(buckets)
+        assert len(dict(found)) == len(found)
+        parts = [part for part, each in enumerate(SUMS) if each in sums]
+        assert {
+            (start, *values): list(numbers)
+            for start, totals in found
+            for values, numbers in totals.items()
+        } == {
+            key: [numbers[part] for part in parts]
+            for key, numbers in recount(windows, by, step_ms, where).items()
+        }
+
+
 def test_hundreds_of_pairs(backend: Backend) -> None:
     flows = tuple(
         Flow(0, Direction.OUT, ip(1), ip(n % 250, n // 250), 1_000 + n, 1) for n in range(900)

@@ -368,11 +368,11 @@ class Mongo(Backend):
     ) -> Buckets | None:
         """With FerretDB 1."""
         check_reading(by, step_ms, where, sums)
-        wanted = reading.query(since_ms, until_ms, Selection.of(where))
-        names = tuple(dict.fromkeys(by))
+        selection, names = Selection.of(where), tuple(dict.fromkeys(by))
+        wanted = reading.query(since_ms, until_ms, selection)
         with self._translated():
             collection = self._stored(self._tables[0])
-            if self._sums_up(collection):
+            if selection.nothing or self._sums_up(collection):
                 return None
             return iter(reading.buckets(collection, wanted, names, step_ms, sums).items())
 
