@@ -252,6 +252,24 @@ def open_backend(config: "BackendConfig", *, read_only: bool = False) -> Backend
     return backend
 
 
+def bucket_rows(
+    buckets: Buckets, by: Sequence[str], sums: Sequence[str], *, timestamps: bool
+) -> Iterator[Row]:
+    """The rows of :meth:`Backend.traffic` from what was summed up here.
+
+    Args:
+        buckets: as of :meth:`Backend.by_bucket`.
+        by: the names of the values.
+        sums: what was summed up.
+        timestamps: whether a row tells its bucket's start; else there is one bucket.
+    """
+    names = (*by, *(name for name in SUMS if name in sums))
+    for bucket, totals in buckets:
+        start: Row = {"timestamp": bucket} if timestamps else {}
+        for values, total in totals.items():
+            yield {**start, **dict(zip(names, (*values, *total), strict=True))}
+
+
 def check_by(by: Sequence[str]) -> None:
     """Raise ValueError where ``by`` holds anything but :data:`BY_KEYS`."""
     unknown = [key for key in by if key not in BY_KEYS]

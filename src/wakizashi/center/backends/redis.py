@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from wakizashi.center.backend import SUMS, Backend, Buckets, Remark, Row, Where, check_reading
+from wakizashi.center.backend import (
+    SUMS,
+    Backend,
+    Buckets,
+    Remark,
+    Row,
+    Where,
+    bucket_rows,
+    check_reading,
+)
 from wakizashi.center.redis.hashes import (
     Command,
     Keys,
@@ -236,7 +245,10 @@ class Redis(Backend):
         check_reading(by, step_ms, where, sums)
         selection, names = Selection.of(where), tuple(dict.fromkeys(by))
         if names or step_ms:
-            yield from self._reader.sums(since_ms, until_ms, names, step_ms, selection, sums)
+            # One bucket, where none are asked for.
+            step = step_ms or until_ms + 1
+            found = self._reader.buckets(since_ms, until_ms, names, step, selection, sums)
+            yield from bucket_rows(found, names, sums, timestamps=bool(step_ms))
         else:
             yield from self._reader.traffic(since_ms, until_ms, selection)
 
@@ -252,8 +264,8 @@ class Redis(Backend):
     ) -> Buckets:
         """Always: Redis counts with floats."""
         check_reading(by, step_ms, where, sums)
-        names = tuple(dict.fromkeys(by))
-        return self._reader.buckets(since_ms, until_ms, names, step_ms, Selection.of(where), sums)
+        selection, names = Selection.of(where), tuple(dict.fromkeys(by))
+        return self._reader.buckets(since_ms, until_ms, names, step_ms, selection, sums)
 
     def ledgers(self, since_ms: int, until_ms: int) -> Iterator[LedgerRecord]:
         """See :meth:`wakizashi.center.backend.Backend.ledgers`."""

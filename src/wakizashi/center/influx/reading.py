@@ -86,7 +86,7 @@ def traffic(
     by: Sequence[str],
     step_ms: int,
     selection: Selection,
-    sums: Sequence[str] = SUMS,
+    sums: Sequence[str],
 ) -> Iterator[Row]:
     """See :meth:`wakizashi.center.backend.Backend.traffic`."""
     where = f'FROM "{table}" WHERE {condition(since_ms, until_ms, selection)}'

@@ -8,7 +8,7 @@ buckets. So sums are looked at, and made here where they are not true.
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from wakizashi.center.backend import SUMS, Row, Values
+from wakizashi.center.backend import SUMS, Row, Values, bucket_rows
 from wakizashi.center.folding import Fold
 from wakizashi.center.mongo.documents import Document, date, ledger_record, time_ms
 from wakizashi.center.selection import Choice, Selection
@@ -63,7 +63,8 @@ def sums(
     """Exact sums of each bucket and combination; ``by_server``: try what the server has."""
     rows = _server_sums(collection, wanted, by, step_ms, summed) if by_server else None
     if rows is None:
-        return _own_sums(collection, wanted, by, step_ms, summed)
+        found = iter(buckets(collection, wanted, by, step_ms, summed).items())
+        return list(bucket_rows(found, by, summed, timestamps=bool(step_ms)))
     return rows
 
 
@@ -99,23 +100,11 @@ def buckets(
     found: dict[int, dict[Values, list[int]]] = {}
     for document in collection.find(wanted, _only(fields)):
         time = time_ms(document["timestamp"]) if step_ms else 0
-        totals = found.setdefault(time - time % step_ms if step_ms else 0, {})
+        totals = found.setdefault(time - time % max(1, step_ms), {})
         total = totals.setdefault(tuple([document[name] for name in by]), [0] * len(summed))
         for place, name in enumerate(summed):
             total[place] += document[name]
     return found
-
-
-def _own_sums(
-    collection: Collection, wanted: Document, by: Sequence[str], step_ms: int, summed: Sequence[str]
-) -> list[Row]:
-    names = (*by, *(name for name in SUMS if name in summed))
-    rows: list[Row] = []
-    for bucket, totals in buckets(collection, wanted, by, step_ms, summed).items():
-        start: Row = {"timestamp": bucket} if step_ms else {}
-        for values, total in totals.items():
-            rows.append({**start, **dict(zip(names, (*values, *total), strict=True))})
-    return rows
 
 
 # -- ledgers ---------------------------------------------------------------------------------

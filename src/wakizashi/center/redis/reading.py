@@ -119,24 +119,6 @@ class Reader:
                 if not selection.clauses or selection.holds(record[1:5]):
                     yield record._asdict()
 
-    def sums(
-        self,
-        since_ms: int,
-        until_ms: int,
-        by: Sequence[str],
-        step_ms: int,
-        selection: Selection,
-        sums: Sequence[str],
-    ) -> Iterator[Row]:
-        """Exact sums of each bucket and combination; buckets as they are complete."""
-        names = (*by, *(name for name in SUMS if name in sums))
-        # One bucket, where none are asked for.
-        step = step_ms or until_ms + 1
-        for bucket, found in self.buckets(since_ms, until_ms, by, step, selection, sums):
-            start: Row = {"timestamp": bucket} if step_ms else {}
-            for values, total in found.items():
-                yield {**start, **dict(zip(names, (*values, *total), strict=True))}
-
     def buckets(
         self,
         since_ms: int,
