@@ -94,7 +94,7 @@ class Question:
     """From the values of the fields to what they are counted by; None: they themselves. Only where
     courses are made by all fields."""
 
-    def key_of(self, fields: Sequence[str]) -> KeyOf:
+    def of_row(self, fields: Sequence[str]) -> KeyOf:
         """From a row to what it is counted by."""
         values, key = key_of(fields), self.key
         return values if key is None else lambda row: key(values(row))
@@ -125,7 +125,7 @@ class Gathered:
 
         found = beside(together) if whole else list[int]
         rows = reader.rows(question.by, sums=question.sums)
-        self.totals = tallied(rows, question.key_of(question.by), question.sums)
+        self.totals = tallied(rows, question.of_row(question.by), question.sums)
         self.whole = found()
         return self
 
@@ -138,7 +138,7 @@ class Gathered:
             rows = self._reader.rows(
                 question.course_by, question.step, sums=_SIZE, among=choices if named else None
             )
-            courses.fill(rows, question.key_of(question.course_by))
+            courses.fill(rows, question.of_row(question.course_by))
         return courses.only(shown)
 
 

@@ -235,10 +235,8 @@ class Nodes:
         try:
             connection.send_packed_command(connection.pack_commands(commands))
             return [reply() for _ in commands]
-        except BaseException:
-            connection.disconnect()  # what is still to come would be taken for the next replies
-            raise
         finally:
+            # Cut off in the middle, the package has closed it: no rest is taken for later replies.
             pool.release(connection)
 
     # -- troubles ----------------------------------------------------------------------------
